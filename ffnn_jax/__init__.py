@@ -1,0 +1,90 @@
+"""A feedforward network in JAX: backprop you can read, check, and that outruns autodiff.
+
+The network and its gradient:
+  Network, Plan, Loss      what is computed, and how
+  init, apply, forward     starting parameters, ŷ, and every a_k and h_k on the way
+  loss, gradients          ℒ, whose `jax.grad` is the hand-written sweep, and every ∇ of it
+  *_autodiff               the same values with no rule of ours
+
+Training: init_state, train_step, train_epoch, fit, gradient_descent.
+Checking any gradient rule, yours or ours: check_gradients.
+Data: load_digits and its like, read_idx, standardize, split.
+"""
+
+from ffnn_jax.backprop import Gradients, apply, gradients, loss
+from ffnn_jax.data import (
+    load_breast_cancer,
+    load_diabetes,
+    load_digits,
+    load_iris,
+    load_linnerud,
+    load_wine,
+    read_idx,
+    split,
+    standardize,
+)
+from ffnn_jax.gradcheck import Diagnosis, LeafReport, Report, check_gradients
+from ffnn_jax.network import (
+    Layer,
+    Network,
+    Plan,
+    Tape,
+    apply_autodiff,
+    forward,
+    init,
+    loss_autodiff,
+)
+from ffnn_jax.outputs import Loss
+from ffnn_jax.training import (
+    Descent,
+    Fit,
+    History,
+    NonFiniteLossError,
+    TrainState,
+    fit,
+    gradient_descent,
+    init_state,
+    train_epoch,
+    train_step,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Descent",
+    "Diagnosis",
+    "Fit",
+    "Gradients",
+    "History",
+    "Layer",
+    "LeafReport",
+    "Loss",
+    "Network",
+    "NonFiniteLossError",
+    "Plan",
+    "Report",
+    "Tape",
+    "TrainState",
+    "apply",
+    "apply_autodiff",
+    "check_gradients",
+    "fit",
+    "forward",
+    "gradient_descent",
+    "gradients",
+    "init",
+    "init_state",
+    "load_breast_cancer",
+    "load_diabetes",
+    "load_digits",
+    "load_iris",
+    "load_linnerud",
+    "load_wine",
+    "loss",
+    "loss_autodiff",
+    "read_idx",
+    "split",
+    "standardize",
+    "train_epoch",
+    "train_step",
+]

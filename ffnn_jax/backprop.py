@@ -1,0 +1,253 @@
+"""Backprop by hand: one sweep from the output down, and its registration with JAX.
+
+The lecture's order. Talk to the output layer: ∇ŷ, then ∇a_L. Then, for k = L, …, 1, talk to the
+weights of layer k and to the hidden layer below:
+
+  ∇W_k = ∇a_k h_{k−1}ᵀ      ∇b_k = ∇a_k                        (both summed over the batch)
+  ∇h_{k−1} = W_kᵀ ∇a_k      ∇a_{k−1} = ∇h_{k−1} ⊙ g′(a_{k−1})
+
+`sweep` is the only place where this happens. `gradients` shows every quantity of it; `loss` and
+`apply` register it as their rule with `jax.custom_vjp`, so `jax.grad` of them runs it.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from ffnn_jax import network, outputs
+from ffnn_jax.activations import ACTIVATIONS
+from ffnn_jax.dense import cotangent_like, grad_b, grad_h, grad_W
+from ffnn_jax.network import Layer, Network, Params, Tape
+from ffnn_jax.outputs import OUTPUTS
+
+
+class Gradients(NamedTuple):
+    """∇ of the loss with respect to everything in the network.
+
+    Attributes:
+      params: (∇W_k, ∇b_k) of each layer, shaped as the parameters.
+      a: (∇a_1, …, ∇a_L); `a[k-1]` is (*batch, n_k).
+      h: (∇h_0 = ∇x, ∇h_1, …, ∇h_{L−1}); `h[k]` is (*batch, n_k).
+      yhat: ∇ŷ, (*batch, n_L).
+    """
+
+    params: Params
+    a: tuple[jax.Array, ...]
+    h: tuple[jax.Array, ...]
+    yhat: jax.Array
+
+
+def gradients(
+    net: Network, params: Params, x: ArrayLike, y: Any, *, weights: ArrayLike | None = None
+) -> tuple[jax.Array, Gradients]:
+    """The loss and every gradient of it, by one forward pass and one sweep.
+
+    Args and raises as `loss`.
+
+    Returns:
+      (ℒ, `Gradients`).
+    """
+    params, x, y, weights = network.check_examples(net, params, x, y, weights)
+    tape = network.run(net, params, x)
+    value = network.batch_loss(net, tape.a[-1], y, weights)
+    share = _example_shares(tape.a[-1], weights)
+    grad_yhat = share * outputs.grad_yhat(network.loss_of(net), tape.yhat, y)
+    grad_a_L = share * outputs.grad_a(net.output, network.loss_of(net), tape.a[-1], y)
+    return value, Gradients(*sweep(net, params, x, keep(net, tape), grad_a_L), grad_yhat)
+
+
+def loss(
+    net: Network, params: Params, x: ArrayLike, y: Any, *, weights: ArrayLike | None = None
+) -> jax.Array:
+    """ℒ = Σ_i w_i ℓ_i / Σ_i w_i; `jax.grad` of it runs the sweep.
+
+    Args:
+      net: the network.
+      params: its parameters, a tuple of `Layer(W, b)` of one floating dtype.
+      x: (*batch, n_0), any floating dtype; it is cast to that of the parameters.
+      y: integer classes (*batch,); or numbers (*batch, n_L), a distribution for the two
+        cross-entropies; with one output also numbers (*batch,). A `Loss` of your own gets y as
+        you passed it: any pytree of arrays with the leading shape of the batch.
+      weights: (*batch,) none negative, not all 0; None is 1 for each example.
+
+    Returns:
+      A scalar in the dtype of the parameters: the mean over examples, the sum over outputs.
+
+    Raises:
+      TypeError: an argument of the wrong structure or dtype, such as integer x.
+      ValueError: a shape that does not fit the network or x, an empty batch, a class outside
+        0 … n_L − 1, negative weights, or weights that sum to 0.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import ffnn_jax as ffnn
+      >>> net = ffnn.Network((3, 4, 2), activation="tanh", output="softmax")
+      >>> params = ffnn.init(net, jax.random.key(0))
+      >>> x, y = jnp.ones((5, 3)), jnp.array([0, 1, 1, 0, 1])
+      >>> grads = jax.grad(ffnn.loss, argnums=1)(net, params, x, y)
+      >>> grads[0].W.shape
+      (4, 3)
+    """
+    return _loss(net, *network.check_examples(net, params, x, y, weights))
+
+
+def apply(net: Network, params: Params, x: ArrayLike) -> jax.Array:
+    """ŷ = O(a_L); reverse-mode differentiation of it runs the sweep.
+
+    Args:
+      net: the network.
+      params: its parameters, a tuple of `Layer(W, b)` of one floating dtype.
+      x: (*batch, n_0), any floating dtype; it is cast to that of the parameters.
+
+    Returns:
+      ŷ, (*batch, n_L), in the dtype of the parameters.
+
+    Raises:
+      TypeError: params or x of the wrong structure or dtype.
+      ValueError: params or x of a shape that does not fit the network, or an empty batch.
+    """
+    return _apply(net, *network.check_inputs(net, params, x))
+
+
+# The sweep ---------------------------------------------------------------------------------------
+
+
+def sweep(
+    net: Network, params: Params, x: jax.Array, kept: tuple[jax.Array, ...], grad_a_L: jax.Array
+) -> tuple[Params, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+    """From ∇a_L down to ∇x.
+
+    Args:
+      net: the network.
+      params: its parameters.
+      x: (*batch, n_0).
+      kept: what `keep` kept, one array a layer.
+      grad_a_L: ∇a_L, (*batch, n_L).
+
+    Returns:
+      The first three fields of `Gradients`.
+    """
+    dtype = net.plan.compute_dtype
+    layers, grads_a, grads_h = [], [grad_a_L], []
+    for k in range(net.depth, 0, -1):
+        W, b = params[k - 1]
+        grad_a = grads_a[0]
+        below = x if k == 1 else kept[k - 2]
+        grad_h_below = grad_h(W, below, grad_a, dtype)  # ∇h_{k−1} = W_kᵀ ∇a_k
+        if k == 1:
+            h_below = x
+        else:
+            g = ACTIVATIONS[net.activations[k - 2]]
+            if g.keep == "a":
+                below = _after(grad_h_below, below)
+            h_below = g.value(below) if g.keep == "a" else below
+            grads_a.insert(0, grad_h_below * g.derivative(below))  # ∇a_{k−1} = ∇h_{k−1} ⊙ g′
+        # ∇W_k = ∇a_k h_{k−1}ᵀ,  ∇b_k = ∇a_k, summed over the batch
+        layers.insert(0, Layer(grad_W(W, h_below, grad_a, dtype), grad_b(b, grad_a)))
+        grads_h.insert(0, grad_h_below)
+    return tuple(layers), tuple(grads_a), tuple(grads_h)
+
+
+def keep(net: Network, tape: Tape) -> tuple[jax.Array, ...]:
+    """One array a layer, (kept_1, …, kept_{L−1}, a_L): a_k or h_k, as the activation's row says."""
+    hidden = (
+        a if ACTIVATIONS[name].keep == "a" else h
+        for name, a, h in zip(net.activations, tape.a[:-1], tape.h[1:], strict=True)
+    )
+    return (*hidden, tape.a[-1])
+
+
+def _after(gradient: jax.Array, a: jax.Array) -> jax.Array:
+    """a, as a value that is not known before the gradient is.
+
+    h = g(a) and g′(a) are computed again in the sweep. Left alone, XLA sees that they can be had
+    in the forward pass and keeps them from there: two or three arrays a layer in place of one.
+    It cannot know that the gradient is a number, so this choice has to wait for it.
+    """
+    return jnp.where(jnp.isnan(gradient), gradient, a)
+
+
+def _example_shares(a: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """w_i / Σ_i w_i, (*batch, 1), to go with (*batch, n_L)."""
+    return jnp.expand_dims(network.shares(a[..., 0], weights), -1)
+
+
+# The rule of `loss` ------------------------------------------------------------------------------
+
+
+def _plain_loss(net, params, x, y, weights):
+    return network.batch_loss(net, network.run(net, params, x).a[-1], y, weights)
+
+
+def _loss_forward(net, params, x, y, weights):
+    tape = network.run(net, params, x)
+    value = network.batch_loss(net, tape.a[-1], y, weights)
+    return value, (net, params, x, y, weights, value, keep(net, tape))
+
+
+def _loss_backward(residuals, grad_loss):
+    net, params, x, y, weights, value, kept = residuals
+    a_L, share = kept[-1], grad_loss * _example_shares(kept[-1], weights)
+    grad_a_L = share * outputs.grad_a(net.output, network.loss_of(net), a_L, y)
+    grad_params, _, grads_h = sweep(net, params, x, kept, grad_a_L)
+    losses, pullback = _losses_of_y(net, a_L, y)
+    grad_y = pullback(share[..., 0])
+    grad_weights = None
+    if weights is not None:  # ∂ℒ/∂w_i = (ℓ_i − ℒ) / Σ_i w_i
+        grad_weights = cotangent_like(weights, grad_loss * (losses - value) / jnp.sum(weights))
+    return None, grad_params, grads_h[0], grad_y, grad_weights
+
+
+def _losses_of_y(net, a_L, y):
+    """ℓ_i, and the pullback to y: None for the integers in it, which have no gradient."""
+    leaves, tree = jax.tree.flatten(y)
+    floats = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
+
+    def losses_of(parts):
+        parts = iter(parts)
+        filled = [next(parts) if f else leaf for f, leaf in zip(floats, leaves, strict=True)]
+        y = jax.tree.unflatten(tree, filled)
+        return outputs.example_losses(net.output, network.loss_of(net), a_L, y)
+
+    primals = [leaf for f, leaf in zip(floats, leaves, strict=True) if f]
+    losses, pull = jax.vjp(losses_of, primals)
+
+    def pullback(share):
+        parts = iter(pull(share)[0])
+        grads = [
+            cotangent_like(leaf, next(parts)) if f else None
+            for f, leaf in zip(floats, leaves, strict=True)
+        ]
+        return jax.tree.unflatten(tree, grads)
+
+    return losses, pullback
+
+
+_loss = jax.custom_vjp(_plain_loss)
+_loss.defvjp(_loss_forward, _loss_backward)
+
+
+# The rule of `apply` -----------------------------------------------------------------------------
+
+
+def _plain_apply(net, params, x):
+    return network.run(net, params, x).yhat
+
+
+def _apply_forward(net, params, x):
+    tape = network.run(net, params, x)
+    return tape.yhat, (net, params, x, keep(net, tape))
+
+
+def _apply_backward(residuals, grad_yhat):
+    net, params, x, kept = residuals
+    output = OUTPUTS[net.output]
+    grad_a_L = output.pullback(output.value(kept[-1]), grad_yhat)  # ∇a_L = J_Oᵀ ∇ŷ
+    grad_params, _, grads_h = sweep(net, params, x, kept, grad_a_L)
+    return None, grad_params, grads_h[0]
+
+
+_apply = jax.custom_vjp(_plain_apply)
+_apply.defvjp(_apply_forward, _apply_backward)

@@ -1,0 +1,271 @@
+"""What comes in from outside: checked and brought into one form, before anything is compiled.
+
+TypeError for dtype and structure, ValueError for shape and value. Each message names the
+argument, what came and what was expected. Shapes and dtypes are checked always, also while JAX
+traces; values only where there are any (an array that is being traced has none).
+"""
+
+import difflib
+import math
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def check_name(argument: str, name: Any, known: Iterable[str]) -> str:
+    """A name from a table, or an error that offers the nearest one."""
+    known = list(known)
+    if not isinstance(name, str):
+        raise TypeError(f"{argument}: expected a name, one of {', '.join(known)}; got {name!r}")
+    if name not in known:
+        near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{argument}: {name!r} is not one of {', '.join(known)}.{hint}")
+    return name
+
+
+def check_sizes(sizes: Any) -> tuple[int, ...]:
+    """(n_0, …, n_L) as a tuple of positive ints, at least two of them."""
+    if isinstance(sizes, str | int) or not isinstance(sizes, Iterable):
+        raise TypeError(f"sizes: expected (n_0, ..., n_L), a tuple of ints; got {sizes!r}")
+    sizes = tuple(sizes)
+    return tuple(check_positive_int(f"sizes[{k}]", n) for k, n in enumerate(_at_least_two(sizes)))
+
+
+def _at_least_two(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(sizes) < 2:
+        raise ValueError(
+            f"sizes: expected at least an input and an output width, (n_0, n_L); got {sizes!r}"
+        )
+    return sizes
+
+
+def check_positive_int(argument: str, n: Any) -> int:
+    """A positive int; a bool or a float is none."""
+    try:
+        value = operator.index(n)
+    except TypeError:
+        value = None
+    if value is None or isinstance(n, bool | np.bool_):
+        raise TypeError(f"{argument}: expected an int, got {n!r} ({type(n).__name__})")
+    if value < 1:
+        raise ValueError(f"{argument}: expected at least 1, got {value}")
+    return value
+
+
+def check_positive_float(argument: str, value: Any) -> None:
+    """A finite real number above 0, where there is a value to look at."""
+    number = concrete(value)
+    if number is None:
+        return
+    if number.ndim or not jnp.issubdtype(number.dtype, jnp.number) or np.iscomplexobj(number):
+        raise TypeError(f"{argument}: expected a number above 0, got {value!r}")
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{argument}: expected a finite number above 0, got {value!r}")
+
+
+def check_float_dtype(argument: str, dtype: Any) -> np.dtype:
+    """A floating dtype that JAX will really give, as a NumPy dtype."""
+    try:
+        known = jnp.dtype(dtype)
+    except TypeError:
+        known = None
+    if known is None or not jnp.issubdtype(known, jnp.floating):
+        raise TypeError(
+            f"{argument}: expected float64, float32, bfloat16 or float16, got {dtype!r}"
+        )
+    if jax.dtypes.canonicalize_dtype(known) != known:
+        raise TypeError(
+            f"{argument}: {known.name} needs 64-bit types, and they are switched off; "
+            "work under `with jax.enable_x64(True):`"
+        )
+    return known
+
+
+def check_key(key: Any) -> jax.Array:
+    """One PRNG key, of the new kind (`jax.random.key`) or the old (`jax.random.PRNGKey`)."""
+    is_array = isinstance(key, jax.Array | np.ndarray)
+    typed = is_array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
+    raw = is_array and key.dtype == np.uint32 and key.ndim == 1
+    if not typed and not raw:
+        came = f"{key.dtype}{list(key.shape)}" if is_array else repr(key)
+        raise TypeError(f"key: expected one key, as from jax.random.key(0); got {came}")
+    return jnp.asarray(key) if raw else key
+
+
+def check_params(sizes: Sequence[int], params: Any) -> Any:
+    """The parameters of a network of these sizes, their leaves as arrays of one float dtype."""
+    layers = len(sizes) - 1
+    if not isinstance(params, tuple | list) or not all(
+        hasattr(layer, "W") and hasattr(layer, "b") for layer in params
+    ):
+        raise TypeError(f"params: expected a tuple of {layers} Layer(W, b), got {_kind(params)}")
+    if len(params) != layers:
+        raise ValueError(
+            f"params: expected {layers} layers for sizes {tuple(sizes)}, got {len(params)}"
+        )
+    dtypes = set()
+    for k, layer in enumerate(params, start=1):
+        for name, shape in (("W", (sizes[k], sizes[k - 1])), ("b", (sizes[k],))):
+            leaf = f"params[{k - 1}].{name}"
+            array = as_array(leaf, getattr(layer, name))
+            if not jnp.issubdtype(array.dtype, jnp.floating):
+                raise TypeError(f"{leaf}: expected a floating dtype, got {array.dtype}")
+            if array.shape != shape:
+                raise ValueError(f"{leaf}: expected shape {shape}, got {array.shape}")
+            dtypes.add(str(array.dtype))
+    if len(dtypes) > 1:
+        raise TypeError(f"params: expected one dtype for all layers, got {sorted(dtypes)}")
+    return jax.tree.map(jnp.asarray, tuple(params))
+
+
+def check_x(width: int, x: Any, dtype: np.dtype) -> jax.Array:
+    """x as (*batch, n_0) in the dtype of the parameters."""
+    x = as_array("x", x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"x: expected a floating dtype, got {x.dtype}; convert it, and scale it")
+    if x.ndim == 0 or x.shape[-1] != width:
+        raise ValueError(f"x: expected shape (*batch, {width}), got {x.shape}")
+    if 0 in x.shape:
+        raise ValueError(f"x: expected at least one example, got an empty batch, shape {x.shape}")
+    return x.astype(dtype)
+
+
+def check_y(width: int, y: Any, batch: tuple[int, ...], dtype: np.dtype, classes: bool):
+    """y as classes, int32 (*batch,), or as numbers (*batch, n_L) in the dtype of the parameters.
+
+    Args:
+      width: n_L.
+      y: what came: floats or integers, (*batch, n_L); integer classes, (*batch,); or, for one
+        output, numbers (*batch,).
+      batch: the leading shape of x.
+      dtype: that of the parameters.
+      classes: whether integers (*batch,) are classes even where there is one output.
+    """
+    y = as_array("y", y)
+    integer = jnp.issubdtype(y.dtype, jnp.integer) or y.dtype == bool
+    if not integer and not jnp.issubdtype(y.dtype, jnp.floating):
+        raise TypeError(f"y: expected integers or floats, got {y.dtype}")
+    if y.shape == (*batch, width):
+        return y.astype(dtype)
+    if y.shape == batch and integer and (classes or width > 1):
+        check_classes(width, y)
+        return y.astype(jnp.int32)
+    if y.shape == batch and width == 1:
+        return jnp.expand_dims(y, -1).astype(dtype)
+    expected = f"{(*batch, width)}" + (f" or, for integer classes, {batch}" if width > 1 else "")
+    raise ValueError(f"y: expected shape {expected} to go with x, got {y.dtype} {y.shape}")
+
+
+def check_leading_shape(argument: str, value: Any, batch: tuple[int, ...]) -> Any:
+    """The y of a user's own loss: any pytree of arrays whose leading shape is that of the batch."""
+    arrays = jax.tree.map(lambda leaf: as_array(argument, leaf), value)
+    for leaf in jax.tree.leaves(arrays):
+        if leaf.shape[: len(batch)] != batch:
+            raise ValueError(
+                f"{argument}: expected the leading shape {batch} of x, got shape {leaf.shape}"
+            )
+    return arrays
+
+
+def check_classes(width: int, y: jax.Array) -> None:
+    """Classes 0 ≤ y < n_L, where there are values to look at."""
+    values = concrete(y)
+    if values is None:
+        return
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= width:
+        raise ValueError(f"y: expected classes from 0 to {width - 1}, got from {low} to {high}")
+
+
+def check_weights(weights: Any, batch: tuple[int, ...], dtype: np.dtype) -> jax.Array | None:
+    """weights as (*batch,) in the dtype of the parameters: none negative, not all 0."""
+    if weights is None:
+        return None
+    weights = as_array("weights", weights)
+    if jnp.issubdtype(weights.dtype, jnp.complexfloating):
+        raise TypeError(f"weights: expected real numbers, got {weights.dtype}")
+    if weights.shape != batch:
+        raise ValueError(
+            f"weights: expected shape {batch}, one for each example; got {weights.shape}"
+        )
+    values = concrete(weights)
+    if values is not None:
+        values = values.astype(np.float64)
+        if not np.all(np.isfinite(values)) or np.any(values < 0):
+            raise ValueError(f"weights: expected finite and none negative, got {_range(values)}")
+        if values.sum() == 0:
+            raise ValueError("weights: expected a sum above 0, got 0")
+    return weights.astype(dtype)
+
+
+def check_finite(argument: str, value: Any) -> None:
+    """No NaN and no infinity, where there are values to look at."""
+    values = concrete(value)
+    if values is None or not jnp.issubdtype(values.dtype, jnp.floating):
+        return
+    bad = np.argwhere(~np.isfinite(values.astype(np.float64)))
+    if bad.size:
+        first = tuple(int(i) for i in bad[0])
+        raise ValueError(
+            f"{argument}: expected finite numbers, got {values[first]} at {list(first)} "
+            f"({len(bad)} of {values.size} entries are NaN or infinite)"
+        )
+
+
+def check_distribution(argument: str, value: Any, tolerance: float = 1e-3) -> None:
+    """Rows that are distributions: none negative, each sum 1, where there are values."""
+    values = concrete(value)
+    if values is None:
+        return
+    values = values.astype(np.float64)
+    values = values[..., None] if values.ndim == 1 else values
+    if values.min() < 0:
+        raise ValueError(f"{argument}: expected distributions, got {values.min():g}, below 0")
+    sums = values.sum(axis=-1)
+    worst = sums.flat[np.abs(sums - 1).argmax()]
+    if abs(worst - 1) > tolerance:
+        raise ValueError(
+            f"{argument}: expected distributions, each with the sum 1; got a sum of {worst:g}"
+        )
+
+
+def check_between_0_and_1(argument: str, value: Any) -> None:
+    """Numbers from 0 to 1, where there are values to look at."""
+    values = concrete(value)
+    if values is not None and (values.min() < 0 or values.max() > 1):
+        raise ValueError(f"{argument}: expected probabilities from 0 to 1, got {_range(values)}")
+
+
+def as_array(argument: str, value: Any) -> jax.Array:
+    """One array, or an error that names the argument; lists and pytrees are no arrays."""
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        if not isinstance(value, bool | int | float):
+            raise TypeError(f"{argument}: expected an array, got {_kind(value)}")
+    elif value.dtype == object or np.dtype(value.dtype).kind in "USMm":
+        raise TypeError(f"{argument}: expected an array of numbers, got dtype {value.dtype}")
+    return jnp.asarray(value)
+
+
+def concrete(value: Any) -> np.ndarray | None:
+    """The values of an array, or None where there are none yet or not all are on this machine."""
+    if isinstance(value, jax.core.Tracer):
+        return None
+    if isinstance(value, jax.Array) and not value.is_fully_addressable:
+        return None
+    return np.asarray(value)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        inner = sorted({type(part).__name__ for part in value})
+        return f"a {type(value).__name__} of {len(value)} ({', '.join(inner) or 'empty'})"
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _range(values: np.ndarray) -> str:
+    return f"values from {values.min():g} to {values.max():g}"

@@ -1,0 +1,440 @@
+"""Real data: small sets that scikit-learn brings, the reader of IDX files, scaling and splits.
+
+Everything here is NumPy: data become JAX arrays where they meet a network. A file is a stranger:
+what its header declares is checked before anything is done with it.
+"""
+
+import contextlib
+import gzip
+import math
+import operator
+import os
+import sys
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from ffnn_jax import checks
+
+Examples = tuple[np.ndarray, np.ndarray]
+
+# The sets in scikit-learn's wheel -----------------------------------------------------------------
+
+
+class Bundled(NamedTuple):
+    """One row of the table of data sets that are installed with scikit-learn.
+
+    Attributes:
+      y_dtype: int32 for classes, float32 for quantities.
+      y_row: the shape of one example's y: () for a class, (n_L,) for quantities.
+      divisor: what x is divided by.
+      options: keyword arguments of scikit-learn's `load_<name>`.
+    """
+
+    y_dtype: type[np.generic]
+    y_row: tuple[int, ...]
+    divisor: float = 1.0
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+BUNDLED: dict[str, Bundled] = {
+    "digits": Bundled(np.int32, (), divisor=16.0),
+    "iris": Bundled(np.int32, ()),
+    "wine": Bundled(np.int32, ()),
+    "breast_cancer": Bundled(np.int32, ()),
+    "diabetes": Bundled(np.float32, (1,), options=(("scaled", False),)),
+    "linnerud": Bundled(np.float32, (3,)),
+}
+
+
+def load_digits() -> Examples:
+    """Handwritten digits, 8 × 8 pixels, each divided by 16 so that it lies in [0, 1].
+
+    Returns:
+      x, float32 (1797, 64), and y, int32 (1797,), classes 0 to 9.
+
+    Raises:
+      ModuleNotFoundError: scikit-learn is not installed.
+
+    Example:
+      >>> import ffnn_jax as ffnn
+      >>> x, y = ffnn.load_digits()
+      >>> x.shape, float(x.min()), float(x.max()), y.shape
+      ((1797, 64), 0.0, 1.0, (1797,))
+    """
+    return _load("digits")
+
+
+def load_iris() -> Examples:
+    """Three species of iris from four lengths in cm.
+
+    Returns:
+      x, float32 (150, 4), and y, int32 (150,), classes 0 to 2.
+
+    Raises:
+      ModuleNotFoundError: scikit-learn is not installed.
+
+    Example:
+      >>> import ffnn_jax as ffnn
+      >>> x, y = ffnn.load_iris()
+      >>> x.shape, y.shape, int(y.max())
+      ((150, 4), (150,), 2)
+    """
+    return _load("iris")
+
+
+def load_wine() -> Examples:
+    """Three growers of wine from 13 chemical quantities of very different size: standardize them.
+
+    Returns:
+      x, float32 (178, 13), and y, int32 (178,), classes 0 to 2.
+
+    Raises:
+      ModuleNotFoundError: scikit-learn is not installed.
+
+    Example:
+      >>> import ffnn_jax as ffnn
+      >>> x, y = ffnn.load_wine()
+      >>> x.shape, y.shape, int(y.max())
+      ((178, 13), (178,), 2)
+    """
+    return _load("wine")
+
+
+def load_breast_cancer() -> Examples:
+    """Malignant (0) or benign (1) from 30 measures of cell nuclei: standardize them.
+
+    Returns:
+      x, float32 (569, 30), and y, int32 (569,), classes 0 and 1.
+
+    Raises:
+      ModuleNotFoundError: scikit-learn is not installed.
+
+    Example:
+      >>> import ffnn_jax as ffnn
+      >>> x, y = ffnn.load_breast_cancer()
+      >>> x.shape, y.shape, int(y.max())
+      ((569, 30), (569,), 1)
+    """
+    return _load("breast_cancer")
+
+
+def load_diabetes() -> Examples:
+    """A measure of the progress of diabetes in a year, from ten raw quantities: standardize them.
+
+    Returns:
+      x, float32 (442, 10), and y, float32 (442, 1), from 25 to 346.
+
+    Raises:
+      ModuleNotFoundError: scikit-learn is not installed.
+
+    Example:
+      >>> import ffnn_jax as ffnn
+      >>> x, y = ffnn.load_diabetes()
+      >>> x.shape, y.shape, float(y.min()), float(y.max())
+      ((442, 10), (442, 1), 25.0, 346.0)
+    """
+    return _load("diabetes")
+
+
+def load_linnerud() -> Examples:
+    """Weight (lb), waist (in) and pulse of 20 men, from how many of three exercises they managed.
+
+    Returns:
+      x, float32 (20, 3): chin-ups, sit-ups and jumps; and y, float32 (20, 3).
+
+    Raises:
+      ModuleNotFoundError: scikit-learn is not installed.
+
+    Example:
+      >>> import ffnn_jax as ffnn
+      >>> x, y = ffnn.load_linnerud()
+      >>> x[0].tolist(), y[0].tolist()
+      ([5.0, 162.0, 60.0], [191.0, 36.0, 50.0])
+    """
+    return _load("linnerud")
+
+
+def _load(name: str) -> Examples:
+    """One row of the table `BUNDLED`, as arrays of our own."""
+    try:
+        from sklearn import datasets
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'load_{name}: scikit-learn is needed ({error}): pip install "ffnn_jax[data]"',
+            name=error.name,
+        ) from error
+    row = BUNDLED[name]
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True, **dict(row.options))
+    return (x / row.divisor).astype(np.float32), y.reshape(-1, *row.y_row).astype(row.y_dtype)
+
+
+# IDX, the format of MNIST -------------------------------------------------------------------------
+
+# 0 0 · dtype · number of sizes · each size as a big-endian uint32 · the values, big-endian
+IDX_DTYPES: dict[int, np.dtype] = {
+    0x08: np.dtype(np.uint8),
+    0x09: np.dtype(np.int8),
+    0x0B: np.dtype(np.int16),
+    0x0C: np.dtype(np.int32),
+    0x0D: np.dtype(np.float32),
+    0x0E: np.dtype(np.float64),
+}
+IDX_MAX_NDIM = 8
+GZIP_MAGIC = b"\x1f\x8b"
+CHUNK = 1 << 20
+
+
+def read_idx(path: str | os.PathLike[str], *, max_bytes: int = 1 << 30) -> np.ndarray:
+    """One array from a file in the IDX format, as MNIST and Fashion-MNIST are published.
+
+    The file may be compressed with gzip; its first bytes tell, not its name. A size of 0 is
+    allowed and gives an empty array.
+
+    Args:
+      path: the file.
+      max_bytes: how long the values may be at most, 1 GiB unless told. What the header declares
+        is held against it before any value is read or memory set aside, and a compressed file
+        is not inflated past what the header declares, but for one read buffer.
+
+    Returns:
+      The array, of the shape and dtype declared (uint8, int8, int16, int32, float32 or float64),
+      in the byte order of this machine, writable, the owner of its memory.
+
+    Raises:
+      FileNotFoundError, OSError: the file is not there or cannot be read.
+      TypeError: path is no path, or max_bytes no int.
+      ValueError: max_bytes is below 1; or the file is no IDX file, has no sizes or more than 8,
+        declares more than max_bytes, holds fewer or more bytes than it declares, or is not
+        intact as gzip.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> import ffnn_jax as ffnn
+      >>> header = bytes([0, 0, 0x08, 1, 0, 0, 0, 3])  # uint8, one size: 3
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder, "labels-idx1-ubyte")
+      ...     _ = path.write_bytes(header + bytes([7, 2, 9]))
+      ...     ffnn.read_idx(path)
+      array([7, 2, 9], dtype=uint8)
+    """
+    path = _check_path(path)
+    max_bytes = checks.check_positive_int("max_bytes", max_bytes)
+    with _opened(path) as file:
+        dtype, ndim = _read_magic(path, file)
+        shape = _read_sizes(path, file, ndim)
+        _check_length(path, dtype, shape, max_bytes)
+        return _read_values(path, file, dtype, shape)
+
+
+def _check_path(path: Any) -> str:
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        raise TypeError(f"path: expected a str or os.PathLike, got {path!r}") from None
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    """The bytes of a file, inflated where they begin as gzip does."""
+    with open(path, "rb") as file:
+        if file.peek(2)[:2] != GZIP_MAGIC:
+            yield file
+            return
+        try:
+            with gzip.GzipFile(fileobj=file) as inflated:
+                yield inflated
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise _refusal(path, f"corrupt gzip: {error}") from error
+
+
+def _read_magic(path: str, file: BinaryIO) -> tuple[np.dtype, int]:
+    """The first four bytes: dtype of the values and number of sizes."""
+    first, second, code, ndim = _read_header(path, file, 4).tolist()
+    if (first, second) != (0, 0):
+        raise _refusal(path, f"no IDX file: expected it to begin with 0 0, got {first} {second}")
+    if code not in IDX_DTYPES:
+        known = ", ".join(f"0x{known:02X} ({dtype})" for known, dtype in IDX_DTYPES.items())
+        raise _refusal(path, f"no IDX file: dtype 0x{code:02X} is not one of {known}")
+    if not 1 <= ndim <= IDX_MAX_NDIM:
+        raise _refusal(path, f"expected 1 to {IDX_MAX_NDIM} sizes, the header declares {ndim}")
+    return IDX_DTYPES[code], ndim
+
+
+def _read_sizes(path: str, file: BinaryIO, ndim: int) -> tuple[int, ...]:
+    """The shape, as Python ints, whose product cannot overflow."""
+    return tuple(_read_header(path, file, 4 * ndim).view(">u4").tolist())
+
+
+def _read_header(path: str, file: BinaryIO, length: int) -> np.ndarray:
+    """The next bytes of the header, uint8 (length,)."""
+    header = np.empty(length, np.uint8)
+    held = _fill(file, header)
+    if held < length:
+        raise _refusal(path, f"truncated: {held} bytes where the header takes {length}")
+    return header
+
+
+def _check_length(path: str, dtype: np.dtype, shape: tuple[int, ...], max_bytes: int) -> None:
+    """Π sizes · itemsize ≤ max_bytes, a size of 0 counted as 1: NumPy multiplies the others too."""
+    declared = math.prod(size or 1 for size in shape) * dtype.itemsize
+    if declared > max_bytes:
+        raise _refusal(
+            path, f"declares {dtype} {shape}, {declared} bytes; max_bytes allows {max_bytes}"
+        )
+
+
+def _read_values(path: str, file: BinaryIO, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """The values and then the end of the file, neither less nor more."""
+    values = np.empty(shape, dtype)
+    held = _fill(file, values.reshape(-1).view(np.uint8))
+    if held < values.nbytes:
+        raise _refusal(path, f"truncated: declares {values.nbytes} bytes, holds {held}")
+    if file.read(1):
+        raise _refusal(path, f"trailing bytes after the {values.nbytes} that it declares")
+    if sys.byteorder == "little":
+        values.byteswap(inplace=True)
+    return values
+
+
+def _fill(file: BinaryIO, buffer: np.ndarray) -> int:
+    """Reads into a uint8 vector until it is full or the file ends; how many bytes there were."""
+    held = 0
+    while held < buffer.size:
+        count = file.readinto(buffer[held : held + CHUNK].data)
+        if count == 0:
+            break
+        held += count
+    return held
+
+
+def _refusal(path: str, reason: str) -> ValueError:
+    return ValueError(f"path: {path}: {reason}")
+
+
+# Scaling and splits -------------------------------------------------------------------------------
+
+
+def standardize(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
+    """(x − μ) / σ, with the mean μ and the standard deviation σ of each column of `train`.
+
+    Held-out data are scaled as the training data are, never by figures of their own:
+    `x, x_held_out = standardize(x, x_held_out)`. A column that is constant in `train` has no σ;
+    it is centred and not scaled. μ and σ are taken in float64.
+
+    Args:
+      train: (N, n), float16, float32 or float64, every value finite, at least one row.
+      *others: (any, n), each of a dtype of its own out of the same three; what is not finite in
+        them stays so.
+
+    Returns:
+      A tuple: train and each of the others, scaled, shape and dtype as they came.
+
+    Raises:
+      TypeError: no array, or another dtype.
+      ValueError: not two axes, no rows or values that are not finite in `train`, or another
+        number of columns than `train`.
+
+    Example:
+      >>> import numpy as np
+      >>> import ffnn_jax as ffnn
+      >>> x, x_held_out = np.array([[1.0, 5.0], [3.0, 5.0]]), np.array([[4.0, 6.0]])
+      >>> x, x_held_out = ffnn.standardize(x, x_held_out)
+      >>> x.tolist(), x_held_out.tolist()
+      ([[-1.0, 0.0], [1.0, 0.0]], [[2.0, 1.0]])
+    """
+    train = _check_columns("train", train)
+    if len(train) == 0:
+        raise ValueError(f"train: expected at least one row, got shape {train.shape}")
+    checks.check_finite("train", train)
+    others = tuple(
+        _check_columns(f"others[{k}]", other, train.shape[1]) for k, other in enumerate(others)
+    )
+    centre, scale = _moments(train)
+    return tuple(((x - centre) / scale).astype(x.dtype) for x in (train, *others))
+
+
+def _moments(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """μ and σ of each column, float64 (n,); σ = 1 where the column is constant."""
+    mean = train.mean(axis=0, dtype=np.float64)
+    deviation = train.std(axis=0, dtype=np.float64)
+    constant = (train == train[0]).all(axis=0)  # rounding may leave a deviation above 0
+    unscaled = constant | (deviation == 0)
+    return np.where(constant, train[0], mean), np.where(unscaled, 1.0, deviation)
+
+
+def split(x: np.ndarray, y: np.ndarray, *, fraction: float, seed: int) -> tuple[Examples, Examples]:
+    """Shuffles the examples and holds a fraction of them out.
+
+    Args:
+      x: (N, ...), N ≥ 2, any dtype.
+      y: (N, ...), any dtype.
+      fraction: the share held out, between 0 and 1. The count is rounded, and at least one
+        example is left on either side.
+      seed: of `numpy.random.default_rng`, 0 or above: the same seed gives the same split.
+
+    Returns:
+      `(x_train, y_train), (x_held_out, y_held_out)`, copies.
+
+    Raises:
+      TypeError: x or y is no array, fraction no number, seed no int.
+      ValueError: fraction outside (0, 1), seed below 0, fewer than two examples, or x and y of
+        different lengths.
+
+    Example:
+      >>> import ffnn_jax as ffnn
+      >>> train, held_out = ffnn.split(*ffnn.load_iris(), fraction=0.2, seed=0)
+      >>> train[0].shape, train[1].shape, held_out[0].shape, held_out[1].shape
+      ((120, 4), (120,), (30, 4), (30,))
+    """
+    x, y = _check_rows("x", x), _check_rows("y", y)
+    if len(x) != len(y):
+        raise ValueError(f"y: expected {len(x)} rows to go with x, got {len(y)}")
+    if len(x) < 2:
+        raise ValueError(f"x: expected at least 2 rows to split, got {len(x)}")
+    count = min(max(round(_check_fraction(fraction) * len(x)), 1), len(x) - 1)
+    order = np.random.default_rng(_check_seed(seed)).permutation(len(x))
+    held_out, train = order[:count], order[count:]
+    return (x[train], y[train]), (x[held_out], y[held_out])
+
+
+def _check_rows(argument: str, value: Any) -> np.ndarray:
+    """An array with at least one axis, in NumPy; lists are no arrays."""
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        raise TypeError(f"{argument}: expected an array, got {type(value).__name__}")
+    array = np.asarray(value)
+    if array.ndim == 0:
+        raise ValueError(f"{argument}: expected shape (N, ...), got ()")
+    return array
+
+
+def _check_columns(argument: str, value: Any, columns: int | None = None) -> np.ndarray:
+    """A table of floats, (N, n), with n the number of columns asked for."""
+    array = _check_rows(argument, value)
+    if array.dtype not in (np.float16, np.float32, np.float64):
+        raise TypeError(f"{argument}: expected float16, float32 or float64, got {array.dtype}")
+    if array.ndim != 2 or columns not in (None, array.shape[1]):
+        expected = "(N, n)" if columns is None else f"(N, {columns})"
+        raise ValueError(f"{argument}: expected shape {expected}, got {array.shape}")
+    return array
+
+
+def _check_fraction(fraction: Any) -> float:
+    checks.check_positive_float("fraction", fraction)
+    if fraction >= 1:
+        raise ValueError(f"fraction: expected a number between 0 and 1, got {fraction!r}")
+    return float(fraction)
+
+
+def _check_seed(seed: Any) -> int:
+    try:
+        value = operator.index(seed)
+    except TypeError:
+        value = None
+    if value is None or isinstance(seed, bool | np.bool_):
+        raise TypeError(f"seed: expected an int, got {seed!r}")
+    if value < 0:
+        raise ValueError(f"seed: expected 0 or above, got {value}")
+    return value

@@ -1,0 +1,96 @@
+"""One layer, a = W h + b, and its three gradients: the reference every kernel is held to.
+
+  a   = W h + b                          (*batch, n_k) from h (*batch, n_{k−1})
+  ∇W  = Σ_batch ∇a hᵀ                    (n_k, n_{k−1})
+  ∇b  = Σ_batch ∇a                       (n_k,)
+  ∇h  = Wᵀ ∇a                            (*batch, n_{k−1})
+
+A cotangent must have the type of its primal, and on a mesh the type includes where it lives:
+the sharding on a mesh of Explicit axes, the axes it varies over inside `jax.shard_map`. `Wᵀ∇a`
+of a batch that is split over devices has neither by itself; `cotangent_like` puts it right.
+With products in a lower precision (`compute_dtype`) the sums are float32.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+
+def dense(W: jax.Array, b: jax.Array, h: jax.Array, compute_dtype: DTypeLike | None) -> jax.Array:
+    """a = W h + b for every example of the batch.
+
+    Args:
+      W: (n_k, n_{k−1}).
+      b: (n_k,).
+      h: (*batch, n_{k−1}), the dtype of W and b.
+      compute_dtype: the dtype of the factors of each product, or None for that of W.
+
+    Returns:
+      a, (*batch, n_k), the dtype of W and b.
+    """
+    Wh = _product(h, W, ((h.ndim - 1,), (1,)), W.dtype, compute_dtype)
+    return Wh + jax.lax.expand_dims(b, range(h.ndim - 1))
+
+
+def grad_W(
+    W: jax.Array, h: jax.Array, grad_a: jax.Array, compute_dtype: DTypeLike | None
+) -> jax.Array:
+    """∇W = Σ_batch ∇a hᵀ, the shape, dtype and placement of W."""
+    batch = tuple(range(h.ndim - 1))
+    sharding = jax.typeof(W).sharding
+    total = _product(grad_a, h, (batch, batch), W.dtype, compute_dtype, sharding)
+    return cotangent_like(W, total)
+
+
+def grad_b(b: jax.Array, grad_a: jax.Array) -> jax.Array:
+    """∇b = Σ_batch ∇a, the shape, dtype and placement of b."""
+    return cotangent_like(b, jnp.sum(grad_a, axis=tuple(range(grad_a.ndim - 1))))
+
+
+def grad_h(
+    W: jax.Array, h: jax.Array, grad_a: jax.Array, compute_dtype: DTypeLike | None
+) -> jax.Array:
+    """∇h = Wᵀ ∇a, the shape, dtype and placement of h."""
+    sharding = jax.typeof(h).sharding
+    back = _product(grad_a, W, ((grad_a.ndim - 1,), (0,)), h.dtype, compute_dtype, sharding)
+    return cotangent_like(h, back)
+
+
+def cotangent_like(primal: jax.Array, cotangent: jax.Array) -> jax.Array:
+    """The cotangent with the placement of its primal on whatever mesh there is.
+
+    Inside `shard_map` a primal that is the same on every device of an axis, used by examples
+    that differ between them, owes to each: the cotangents are summed over that axis. On Explicit
+    axes the cotangent is moved to where the primal lives.
+    """
+    axes = _varying_axes(cotangent) - _varying_axes(primal)
+    if axes:
+        cotangent = jax.lax.psum(cotangent, tuple(sorted(axes)))
+    sharding = jax.typeof(primal).sharding
+    if sharding.mesh.explicit_axes and jax.typeof(cotangent).sharding != sharding:
+        cotangent = jax.sharding.reshard(cotangent, sharding)
+    return cotangent
+
+
+def _product(
+    x: jax.Array,
+    y: jax.Array,
+    contract: tuple[tuple[int, ...], tuple[int, ...]],
+    dtype: DTypeLike,
+    compute_dtype: DTypeLike | None,
+    out_sharding: jax.sharding.NamedSharding | None = None,
+) -> jax.Array:
+    """The product of x and y summed over the axes `contract` = (axes of x, axes of y)."""
+    if compute_dtype is not None:
+        x, y = x.astype(compute_dtype), y.astype(compute_dtype)
+    return jax.lax.dot_general(
+        x, y, (contract, ((), ())), preferred_element_type=dtype, out_sharding=out_sharding
+    )
+
+
+def _varying_axes(x: jax.Array) -> frozenset[str]:
+    """The mesh axes over which x differs between devices, inside `jax.shard_map`."""
+    kind = jax.typeof(x)
+    return frozenset(
+        kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else kind.vma
+    )

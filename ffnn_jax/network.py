@@ -1,0 +1,293 @@
+"""The network: what it is (`Network`), its parameters, and the forward pass.
+
+  h_0 = x        a_k = W_k h_{k−1} + b_k        h_k = g(a_k)        ŷ = O(a_L)
+
+The functions that end in `_autodiff` are this forward pass and nothing else: JAX differentiates
+them by itself. `backprop` gives the same values with the gradient written by hand.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+
+from ffnn_jax import checks, outputs
+from ffnn_jax.activations import ACTIVATIONS, RELU_FAMILY
+from ffnn_jax.dense import dense
+from ffnn_jax.outputs import LOSSES, OUTPUTS, OWN_LOSS, Loss
+
+INITIALIZERS = (
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "orthogonal",
+)
+
+
+class Layer(NamedTuple):
+    """The parameters of one layer.
+
+    Attributes:
+      W: (n_k, n_{k−1}); entry [i−1, j−1] joins unit j of layer k−1 to unit i of layer k.
+      b: (n_k,).
+    """
+
+    W: jax.Array
+    b: jax.Array
+
+
+Params = tuple[Layer, ...]
+
+
+class Tape(NamedTuple):
+    """Everything the forward pass computed, by name.
+
+    Attributes:
+      a: (a_1, …, a_L), the pre-activations; `a[k-1]` is (*batch, n_k).
+      h: (h_0 = x, h_1, …, h_{L−1}), the activations; `h[k]` is (*batch, n_k).
+      yhat: ŷ = O(a_L), (*batch, n_L).
+    """
+
+    a: tuple[jax.Array, ...]
+    h: tuple[jax.Array, ...]
+    yhat: jax.Array
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a network is computed, apart from what it computes.
+
+    Attributes:
+      compute_dtype: the dtype of the factors of every product W h, Wᵀ∇a and ∇a hᵀ, for instance
+        `"bfloat16"`; parameters keep their own dtype and sums are taken in it. None: no change.
+
+    Raises:
+      TypeError: compute_dtype is not a floating dtype.
+    """
+
+    compute_dtype: DTypeLike | None = None
+
+    def __post_init__(self) -> None:
+        if self.compute_dtype is not None:
+            dtype = checks.check_float_dtype("compute_dtype", self.compute_dtype)
+            object.__setattr__(self, "compute_dtype", dtype.name)
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A feedforward network: frozen, hashable, and a static node wherever JAX meets a pytree.
+
+    Attributes:
+      sizes: (n_0, n_1, …, n_L): inputs, units of each layer, outputs. L = 1 has no hidden layer.
+      activation: g, one name for all hidden layers or a tuple of L − 1 names: identity, sigmoid,
+        tanh, relu, leaky_relu, elu, selu, softplus, gelu, silu.
+      output: O: linear, softmax or logistic. The lecture's affine output O(a_L) = W_O a_L + b_O
+        is a last linear layer after an `identity` one.
+      loss: squared_error, cross_entropy, binary_cross_entropy, a `Loss` of your own, or None for
+        the one that belongs to the output (in that order: linear, softmax, logistic).
+      plan: how to compute it; see `Plan`.
+
+    Raises:
+      TypeError: a size is not an int; an activation, output or loss is not a name.
+      ValueError: fewer than two sizes, a size below 1, an unknown name, or a wrong number of
+        activations.
+
+    Example:
+      >>> import ffnn_jax as ffnn
+      >>> ffnn.Network((784, 256, 10), activation="relu", output="softmax").depth
+      2
+    """
+
+    sizes: tuple[int, ...]
+    activation: str | tuple[str, ...] = "relu"
+    output: str = "linear"
+    loss: str | Loss | None = None
+    plan: Plan = Plan()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sizes", checks.check_sizes(self.sizes))
+        if isinstance(self.activation, str):
+            checks.check_name("activation", self.activation, ACTIVATIONS)
+        else:
+            object.__setattr__(self, "activation", self._checked_activations())
+        checks.check_name("output", self.output, OUTPUTS)
+        if self.loss is None:
+            object.__setattr__(self, "loss", OWN_LOSS[self.output])
+        elif not isinstance(self.loss, Loss):
+            checks.check_name("loss", self.loss, LOSSES)
+        if not isinstance(self.plan, Plan):
+            raise TypeError(f"plan: expected a Plan, got {self.plan!r}")
+
+    def _checked_activations(self) -> tuple[str, ...]:
+        if not isinstance(self.activation, tuple | list):
+            raise TypeError(
+                f"activation: expected a name or a tuple of {self.depth - 1} names, "
+                f"got {self.activation!r}"
+            )
+        if len(self.activation) != self.depth - 1:
+            raise ValueError(
+                f"activation: expected one name, or {self.depth - 1} for the hidden layers of "
+                f"sizes {self.sizes}; got {len(self.activation)}"
+            )
+        return tuple(
+            checks.check_name(f"activation[{k}]", name, ACTIVATIONS)
+            for k, name in enumerate(self.activation)
+        )
+
+    @property
+    def depth(self) -> int:
+        """L, the number of layers with parameters."""
+        return len(self.sizes) - 1
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """The name of g of each hidden layer, L − 1 of them."""
+        if isinstance(self.activation, str):
+            return (self.activation,) * (self.depth - 1)
+        return self.activation
+
+
+def init(
+    net: Network, key: jax.Array, *, initializer: str | None = None, dtype: DTypeLike = jnp.float32
+) -> Params:
+    """Starting parameters.
+
+    Args:
+      net: the network.
+      key: a PRNG key; the same key gives the same parameters.
+      initializer: how every W is drawn: glorot_normal, glorot_uniform, he_normal, he_uniform,
+        lecun_normal, lecun_uniform or orthogonal. None: he_normal for layers whose activation is
+        of the relu family (relu, leaky_relu, elu, selu, gelu, silu), glorot_uniform for the rest.
+      dtype: float64, float32, bfloat16 or float16. The two short ones are drawn in float32 and
+        rounded.
+
+    Returns:
+      A tuple of L `Layer(W, b)`; every b is 0.
+
+    Raises:
+      TypeError: the key is not a key, the dtype not floating, or float64 without 64-bit types.
+      ValueError: an unknown initializer.
+
+    He et al. 2015, equation 10; Glorot and Bengio 2010, equation 16.
+    """
+    net = check_network(net)
+    key = checks.check_key(key)
+    dtype = checks.check_float_dtype("dtype", dtype)
+    if initializer is not None:
+        checks.check_name("initializer", initializer, INITIALIZERS)
+    drawn = jnp.promote_types(dtype, jnp.float32)
+    layers = []
+    for k, layer_key in enumerate(jax.random.split(key, net.depth), start=1):
+        rectified = k < net.depth and net.activations[k - 1] in RELU_FAMILY
+        name = initializer or ("he_normal" if rectified else "glorot_uniform")
+        W = _initializer(name)(layer_key, (net.sizes[k], net.sizes[k - 1]), drawn)
+        layers.append(Layer(W.astype(dtype), jnp.zeros((net.sizes[k],), dtype)))
+    return tuple(layers)
+
+
+def forward(net: Network, params: Params, x: ArrayLike) -> Tape:
+    """The forward pass, with every a_k and h_k by name.
+
+    Args:
+      net: the network.
+      params: its parameters.
+      x: (*batch, n_0), any floating dtype; it is cast to that of the parameters.
+
+    Returns:
+      The `Tape`; differentiating it is automatic.
+
+    Raises:
+      TypeError, ValueError: params or x do not fit the network.
+    """
+    return run(net, *check_inputs(net, params, x))
+
+
+def apply_autodiff(net: Network, params: Params, x: ArrayLike) -> jax.Array:
+    """ŷ as from `apply`, without a rule of ours: for jvp, forward mode, and comparison.
+
+    Args, returns and raises as `apply`.
+    """
+    return forward(net, params, x).yhat
+
+
+def loss_autodiff(
+    net: Network, params: Params, x: ArrayLike, y: Any, *, weights: ArrayLike | None = None
+) -> jax.Array:
+    """ℒ as from `loss`, without a rule of ours: for jvp, forward mode, and comparison.
+
+    Args, returns and raises as `loss`.
+    """
+    params, x, y, weights = check_examples(net, params, x, y, weights)
+    return batch_loss(net, run(net, params, x).a[-1], y, weights)
+
+
+# For the modules above: the same without checks, and the checks ----------------------------------
+
+
+def run(net: Network, params: Params, x: jax.Array) -> Tape:
+    """The forward pass of checked arguments."""
+    a, h = [], [x]
+    for k, (W, b) in enumerate(params, start=1):
+        a.append(dense(W, b, h[k - 1], net.plan.compute_dtype))  # a_k = W_k h_{k−1} + b_k
+        if k < net.depth:
+            h.append(ACTIVATIONS[net.activations[k - 1]].value(a[-1]))  # h_k = g(a_k)
+    return Tape(tuple(a), tuple(h), OUTPUTS[net.output].value(a[-1]))
+
+
+def batch_loss(net: Network, a: jax.Array, y: Any, weights: jax.Array | None) -> jax.Array:
+    """ℒ = Σ_i w_i ℓ_i / Σ_i w_i over all examples of the batch; a is a_L."""
+    losses = outputs.example_losses(net.output, loss_of(net), a, y)
+    if weights is None:
+        return jnp.mean(losses)
+    return jnp.sum(shares(losses, weights) * losses)
+
+
+def shares(losses: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """w_i / Σ_i w_i, (*batch,): what ∂ℒ/∂ℓ_i is. The sum is taken in float32 at least."""
+    if weights is None:
+        return jnp.full_like(losses, 1 / losses.size)
+    total = jnp.sum(weights, dtype=jnp.promote_types(weights.dtype, jnp.float32))
+    return (weights.astype(total.dtype) / total).astype(losses.dtype)
+
+
+def loss_of(net: Network) -> Loss:
+    """The network's loss as a `Loss`."""
+    return net.loss if isinstance(net.loss, Loss) else LOSSES[net.loss or OWN_LOSS[net.output]]
+
+
+def check_network(net: Any) -> Network:
+    """net itself, or a TypeError."""
+    if not isinstance(net, Network):
+        raise TypeError(f"net: expected a Network, got {type(net).__name__}; net comes first")
+    return net
+
+
+def check_inputs(net: Network, params: Params, x: ArrayLike) -> tuple[Params, jax.Array]:
+    """params and x that fit the network and each other."""
+    check_network(net)
+    params = checks.check_params(net.sizes, params)
+    return params, checks.check_x(net.sizes[0], x, params[0].W.dtype)
+
+
+def check_examples(net: Network, params: Params, x: ArrayLike, y: Any, weights: Any):
+    """params, x, y and weights that fit the network and each other."""
+    params, x = check_inputs(net, params, x)
+    batch, dtype = x.shape[:-1], x.dtype
+    if isinstance(net.loss, Loss):
+        y = checks.check_leading_shape("y", y, batch)
+    else:
+        classes = net.loss == "cross_entropy"
+        y = checks.check_y(net.sizes[-1], y, batch, dtype, classes)
+    return params, x, y, checks.check_weights(weights, batch, dtype)
+
+
+def _initializer(name: str) -> jax.nn.initializers.Initializer:
+    make = getattr(jax.nn.initializers, name)
+    return make() if name == "orthogonal" else make(in_axis=1, out_axis=0)

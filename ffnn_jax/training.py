@@ -1,0 +1,534 @@
+"""Training: one step, one epoch as one compiled scan, `fit`, and the lecture's gradient descent.
+
+  θ_{t+1} = θ_t − η ∇θ_t        (gradient descent; other optimizers are optax's)
+
+A step and an epoch are pure functions of a `TrainState`. `train_epoch`, `fit` and
+`gradient_descent` are loops and own their compilation; inside a `jit` of yours they are part of
+it. The same key gives the same result, bit for bit.
+"""
+
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import ArrayLike
+
+from ffnn_jax import checks, network, outputs
+from ffnn_jax.backprop import loss
+from ffnn_jax.network import Network, Params, init
+
+Objective = Callable[..., jax.Array]
+EVALUATION_ROWS = 1024  # validation data passes through the network in blocks of so many rows
+
+
+class TrainState(NamedTuple):
+    """Everything a training run goes on from.
+
+    Attributes:
+      params: the parameters.
+      opt_state: the optimizer's own state, a pytree.
+      key: the PRNG key from which the next epoch's order is drawn.
+      step: how many steps were taken, an int32 scalar.
+    """
+
+    params: Params
+    opt_state: Any
+    key: jax.Array
+    step: jax.Array
+
+
+class History(NamedTuple):
+    """What `fit` saw, as NumPy arrays with one entry an epoch.
+
+    Attributes:
+      loss: ℒ on the training data while it was trained on: the mean over the epoch's examples.
+      validation_loss: ℒ on the validation data after the epoch, or None without such data.
+      validation_accuracy: the share of right classes in [0, 1], or None without validation data
+        or where the outputs are no classes.
+      seconds: wall time; the first entry holds the compilation.
+    """
+
+    loss: np.ndarray
+    validation_loss: np.ndarray | None
+    validation_accuracy: np.ndarray | None
+    seconds: np.ndarray
+
+
+class Fit(NamedTuple):
+    """The result of `fit`.
+
+    Attributes:
+      params: the trained parameters.
+      history: see `History`.
+      state: to go on from: `fit(..., state=result.state)`.
+    """
+
+    params: Params
+    history: History
+    state: TrainState
+
+
+class Descent(NamedTuple):
+    """The result of `gradient_descent`.
+
+    Attributes:
+      params: θ after the last iteration.
+      losses: (max_iterations,); entry t is ℒ(θ_t), before the t-th change of θ.
+    """
+
+    params: Params
+    losses: jax.Array
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss became NaN or infinite.
+
+    Attributes:
+      step: the step at which it did, counted from 0 over the whole run.
+      fit: a `Fit` with the state before the epoch of that step.
+    """
+
+    def __init__(self, message: str, step: int, fit: Fit):
+        super().__init__(message)
+        self.step = step
+        self.fit = fit
+
+
+def init_state(
+    net: Network,
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    *,
+    params: Params | None = None,
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      net: the network.
+      optimizer: any optax optimizer.
+      key: a PRNG key for the parameters and for the order of the data.
+      params: parameters to start from; None draws them with `init`.
+
+    Raises:
+      TypeError, ValueError: the optimizer is none, the key is none, or params do not fit.
+    """
+    network.check_network(net)
+    _check_optimizer(optimizer)
+    params_key, order_key = jax.random.split(checks.check_key(key))
+    start = init(net, params_key) if params is None else checks.check_params(net.sizes, params)
+    return TrainState(start, optimizer.init(start), order_key, jnp.zeros((), jnp.int32))
+
+
+def train_step(
+    net: Network,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    x: ArrayLike,
+    y: Any,
+    *,
+    weights: ArrayLike | None = None,
+    objective: Objective = loss,
+) -> tuple[TrainState, jax.Array]:
+    """One step on one batch: pure, and not jitted: yours to jit.
+
+    Args:
+      net: the network.
+      optimizer: any optax optimizer; those that ask for the value, the gradient or the function
+        (L-BFGS, Polyak's step, reduce on plateau) are given them.
+      state: where to go on from.
+      x: (*batch, n_0).
+      y: as for `loss`.
+      weights: (*batch,), as for `loss`.
+      objective: what is minimised, a function with the arguments of `loss`: `loss` runs the
+        hand-written sweep, `loss_autodiff` JAX's own differentiation; or one of yours, for
+        instance with a penalty added.
+
+    Returns:
+      (the next state, ℒ before the step).
+
+    Raises:
+      TypeError, ValueError: as `loss`.
+    """
+    value_of = partial(_value_of, net, objective, x, y, weights)
+    value, grads = jax.value_and_grad(value_of)(state.params)
+    updates, opt_state = optax.with_extra_args_support(optimizer).update(
+        grads, state.opt_state, state.params, value=value, grad=grads, value_fn=value_of
+    )
+    params: Any = optax.apply_updates(state.params, updates)
+    return TrainState(params, opt_state, state.key, state.step + 1), value
+
+
+def train_epoch(
+    net: Network,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    x: ArrayLike,
+    y: Any,
+    *,
+    batch_size: int,
+    weights: ArrayLike | None = None,
+    objective: Objective = loss,
+) -> tuple[TrainState, jax.Array]:
+    """One pass over the data in a new random order, as one compiled `lax.scan`.
+
+    The last batch may be short: it is filled up with examples of weight 0, so every example
+    counts once and nothing is compiled twice. The state passed in stays yours. To have its
+    memory used again, jit it yourself:
+    `jax.jit(train_epoch, static_argnames=("optimizer", "batch_size"), donate_argnames="state")`.
+
+    Args:
+      net: the network.
+      optimizer: any optax optimizer; a new optimizer object is a new compilation.
+      state: where to go on from.
+      x: (N, n_0).
+      y: as for `loss`, N examples.
+      batch_size: B, 1 ≤ B ≤ N.
+      weights: (N,), as for `loss`. A batch of weight 0 has the loss 0.
+      objective: as for `train_step`.
+
+    Returns:
+      (the next state, losses (⌈N/B⌉,), each before its step).
+
+    Raises:
+      TypeError, ValueError: as `loss`, or a batch_size that is no int from 1 to N.
+    """
+    _check_optimizer(optimizer)
+    _, x, y, weights = network.check_examples(net, state.params, x, y, weights)
+    batch_size = _check_batch_size(batch_size, x)
+    state, losses, _ = _compiled_epoch(net, optimizer, state, x, y, weights, batch_size, objective)
+    return state, losses
+
+
+def fit(
+    net: Network,
+    data: tuple[ArrayLike, Any],
+    *,
+    optimizer: optax.GradientTransformation,
+    batch_size: int,
+    epochs: int,
+    key: jax.Array | None = None,
+    state: TrainState | None = None,
+    validation: tuple[ArrayLike, Any] | None = None,
+    weights: ArrayLike | None = None,
+    objective: Objective = loss,
+    progress: bool | None = None,
+) -> Fit:
+    """Trains a network: epochs of `train_epoch`, with a look at validation data after each.
+
+    Compiled once for all epochs. Ctrl-C ends it early, with a warning: the result is the state
+    after the last whole epoch.
+
+    Args:
+      net: the network.
+      data: (x, y): x (N, n_0); y as for `loss`, N examples.
+      optimizer: any optax optimizer, its rate a number or a schedule.
+      batch_size: B, 1 ≤ B ≤ N; a last batch that is shorter counts like the others.
+      epochs: how many passes over the data.
+      key: a PRNG key for the starting parameters and the order of the data; or
+      state: where to go on from, the `.state` of an earlier result or from `init_state`.
+      validation: (x, y) that are only looked at.
+      weights: (N,), as for `loss`.
+      objective: as for `train_step`. Validation is by the network's own loss.
+      progress: whether to show a line on stderr; None: only where stderr is a terminal.
+
+    Returns:
+      `Fit`: params, history and the state to go on from.
+
+    Raises:
+      TypeError, ValueError: as `loss`, and for NaN or infinity in the data, a distribution that
+        is none, a batch_size that is no int from 1 to N, epochs < 1; neither or both of key and
+        state.
+      NonFiniteLossError: the loss became NaN or infinite; it says at which step, and has the
+        result up to the epoch before.
+
+    Example:
+      >>> import jax, optax
+      >>> import ffnn_jax as ffnn
+      >>> x, y = ffnn.load_iris()
+      >>> net = ffnn.Network((4, 16, 3), activation="tanh", output="softmax")
+      >>> result = ffnn.fit(net, (x, y), key=jax.random.key(0), optimizer=optax.adam(0.01),
+      ...                   batch_size=32, epochs=40)
+      >>> bool(result.history.loss[-1] < 0.2)
+      True
+    """
+    now = _starting_state(net, optimizer, key, state)
+    x, y, weights = _check_dataset(net, now.params, data, weights)
+    held_out = None if validation is None else _check_validation(net, now.params, validation)
+    batch_size = _check_batch_size(batch_size, x)
+    epochs = checks.check_positive_int("epochs", epochs)
+    records: list[_Record] = []
+    with _Progress(epochs, progress) as line:
+        try:
+            while len(records) < epochs:
+                start = time.perf_counter()
+                after, losses, totals = _compiled_epoch(
+                    net, optimizer, now, x, y, weights, batch_size, objective
+                )
+                _check_losses(np.asarray(losses), now, records)
+                scores = (
+                    (None, None) if held_out is None else _evaluate(net, after.params, *held_out)
+                )
+                record = _record(losses, totals, scores, start)
+                now = after
+                records.append(record)
+                line.show(records)
+        except KeyboardInterrupt:
+            warnings.warn(
+                f"fit: interrupted in epoch {len(records) + 1} of {epochs}; "
+                f"this is the state after {len(records)}",
+                stacklevel=2,
+            )
+    return _fit(now, records)
+
+
+def gradient_descent(
+    net: Network,
+    params: Params,
+    x: ArrayLike,
+    y: Any,
+    *,
+    learning_rate: float,
+    max_iterations: int = 1000,
+    weights: ArrayLike | None = None,
+    objective: Objective = loss,
+) -> Descent:
+    """The lecture's algorithm: θ_{t+1} = θ_t − η ∇θ_t on all the data, max_iterations times.
+
+    Args:
+      net: the network.
+      params: θ_0.
+      x: (*batch, n_0).
+      y: as for `loss`.
+      learning_rate: η > 0.
+      max_iterations: how many times θ changes, at least 1.
+      weights: (*batch,), as for `loss`.
+      objective: as for `train_step`.
+
+    Returns:
+      `Descent`: θ at the end, and every loss on the way.
+
+    Raises:
+      TypeError, ValueError: as `loss`; a learning rate that is not above 0; max_iterations < 1.
+    """
+    params, x, y, weights = network.check_examples(net, params, x, y, weights)
+    checks.check_positive_float("learning_rate", learning_rate)
+    max_iterations = checks.check_positive_int("max_iterations", max_iterations)
+    eta = jnp.asarray(learning_rate, x.dtype)
+    return _descend(net, params, x, y, weights, eta, max_iterations, objective)
+
+
+# One epoch ---------------------------------------------------------------------------------------
+
+
+def _value_of(net, objective, x, y, weights, params):
+    return objective(net, params, x, y, weights=weights)
+
+
+def _epoch(net, optimizer, state, x, y, weights, batch_size, objective):
+    """The scan; beside the losses it returns the weight of each batch, in examples."""
+    key, order_key = jax.random.split(state.key)
+    batches, mask = _batches(order_key, x.shape[0], batch_size, x.dtype)
+
+    def body(state, batch):
+        rows, share = batch
+        x_b, y_b, w_b = jax.tree.map(lambda t: _rows(t, rows), (x, y, weights))
+        if share is not None:
+            w_b = share if w_b is None else w_b * share
+        state, value = train_step(net, optimizer, state, x_b, y_b, weights=w_b, objective=objective)
+        total = jnp.asarray(batch_size, x.dtype) if w_b is None else jnp.sum(w_b)
+        return state, (value, total)
+
+    state, (losses, totals) = jax.lax.scan(body, state._replace(key=key), (batches, mask))
+    return state, losses, totals
+
+
+def _batches(key, examples, batch_size, dtype):
+    """Row numbers in random order, (steps, B), and 1 or 0 for each, or None where N = steps · B."""
+    order = jax.random.permutation(key, examples)
+    steps = -(-examples // batch_size)
+    missing = steps * batch_size - examples
+    if not missing:
+        return order.reshape(steps, batch_size), None
+    filled = jnp.concatenate([order, jnp.zeros(missing, order.dtype)])
+    mask = (jnp.arange(steps * batch_size) < examples).astype(dtype)
+    return filled.reshape(steps, batch_size), mask.reshape(steps, batch_size)
+
+
+def _rows(t, rows):
+    return t.at[rows].get(mode="promise_in_bounds")
+
+
+_compiled_epoch = jax.jit(_epoch, static_argnames=("optimizer", "batch_size", "objective"))
+
+
+# What `fit` is made of ---------------------------------------------------------------------------
+
+
+class _Record(NamedTuple):
+    """One epoch of `History`."""
+
+    loss: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    seconds: float
+
+
+def _record(losses, totals, scores, start) -> _Record:
+    losses, totals = np.asarray(losses, np.float64), np.asarray(totals, np.float64)
+    mean = float(losses @ totals / totals.sum())
+    loss, accuracy = (None if score is None else float(score) for score in scores)
+    return _Record(mean, loss, accuracy, time.perf_counter() - start)
+
+
+def _fit(state: TrainState, records: list[_Record]) -> Fit:
+    """The result, with the records of the epochs turned into one array for each field."""
+
+    def column(field: str) -> Any:
+        values = [getattr(record, field) for record in records]
+        return None if None in values else np.asarray(values, np.float64)
+
+    return Fit(state.params, History(*map(column, History._fields)), state)
+
+
+def _starting_state(net, optimizer, key, state) -> TrainState:
+    network.check_network(net)
+    _check_optimizer(optimizer)
+    if (key is None) == (state is None):
+        came = "neither" if key is None else "both"
+        raise ValueError(f"key, state: expected one of the two, got {came}")
+    if state is None:
+        return init_state(net, optimizer, key)
+    if not isinstance(state, TrainState):
+        raise TypeError(f"state: expected a TrainState, got {type(state).__name__}")
+    return state
+
+
+def _check_optimizer(optimizer) -> None:
+    if not callable(getattr(optimizer, "init", None)) or not callable(
+        getattr(optimizer, "update", None)
+    ):
+        raise TypeError(
+            f"optimizer: expected an optax optimizer such as optax.sgd(0.1), got {optimizer!r}"
+        )
+
+
+def _check_batch_size(batch_size, x) -> int:
+    if x.ndim != 2:
+        raise ValueError(f"x: expected shape (N, {x.shape[-1]}), got {x.shape}")
+    batch_size = checks.check_positive_int("batch_size", batch_size)
+    if batch_size > x.shape[0]:
+        raise ValueError(
+            f"batch_size: expected at most the number of examples, {x.shape[0]}; got {batch_size}"
+        )
+    return batch_size
+
+
+def _check_dataset(net, params, data, weights):
+    """x, y and weights that fit, with their values looked at."""
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise TypeError(f"data: expected (x, y), got {type(data).__name__}")
+    x, y = data
+    _, x_fits, y_fits, weights = network.check_examples(net, params, x, y, weights)
+    checks.check_finite("x", x)
+    for leaf in jax.tree.leaves(y):
+        checks.check_finite("y", leaf)
+    if not outputs.is_class(jax.tree.leaves(y_fits)[0]):
+        if net.loss == "cross_entropy":
+            checks.check_distribution("y", y)
+        if net.loss == "binary_cross_entropy":
+            checks.check_between_0_and_1("y", y)
+    return x_fits, y_fits, weights
+
+
+def _check_validation(net, params, validation):
+    try:
+        return _check_dataset(net, params, validation, None)[:2]
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"validation: {error}") from None
+
+
+def _check_losses(losses, state, records) -> None:
+    bad = np.flatnonzero(~np.isfinite(losses.astype(np.float64)))
+    if bad.size:
+        step = int(state.step) + int(bad[0])
+        raise NonFiniteLossError(
+            f"fit: the loss is {losses[bad[0]]} at step {step} (epoch {len(records) + 1}, batch "
+            f"{bad[0] + 1} of {losses.size}); a smaller learning rate may help. "
+            "The result before this epoch is in the error's .fit",
+            step,
+            _fit(state, records),
+        )
+
+
+@jax.jit
+def _evaluate(net, params, x, y):
+    """(ℒ, accuracy or None) on all of x and y, block by block."""
+    rows = min(x.shape[0], EVALUATION_ROWS)
+    blocks = -(-x.shape[0] // rows)
+    numbers = jnp.arange(blocks * rows)
+    mask = (numbers < x.shape[0]).astype(x.dtype)
+    numbers = jnp.minimum(numbers, x.shape[0] - 1)
+
+    def body(_, block):
+        block_rows, share = block
+        x_b, y_b = jax.tree.map(lambda t: _rows(t, block_rows), (x, y))
+        tape = network.run(net, params, x_b)
+        losses = outputs.example_losses(net.output, network.loss_of(net), tape.a[-1], y_b)
+        hits = outputs.example_hits(net.output, tape.yhat, y_b)
+        sums = [
+            None if t is None else jnp.sum(share * t, dtype=jnp.float32) for t in (losses, hits)
+        ]
+        return None, sums
+
+    split = (numbers.reshape(blocks, rows), mask.reshape(blocks, rows))
+    _, sums = jax.lax.scan(body, None, split)
+    return tuple(t if t is None else jnp.sum(t) / x.shape[0] for t in sums)
+
+
+class _Progress:
+    """One line on stderr, written over after every epoch."""
+
+    def __init__(self, epochs: int, shown: bool | None):
+        self.epochs = epochs
+        self.shown = sys.stderr.isatty() if shown is None else shown
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.shown:
+            print(file=sys.stderr)
+
+    def show(self, records: list[_Record]) -> None:
+        """The newest record and the time left."""
+        if not self.shown:
+            return
+        last, done = records[-1], len(records)
+        left = (self.epochs - done) * last.seconds
+        parts = [f"epoch {done}/{self.epochs}", f"loss {last.loss:.4f}"]
+        if last.validation_loss is not None:
+            parts.append(f"validation loss {last.validation_loss:.4f}")
+        if last.validation_accuracy is not None:
+            parts.append(f"accuracy {last.validation_accuracy:.4f}")
+        parts.append(f"{left:.0f} s left")
+        print("\r\x1b[2K" + "  ".join(parts), end="", file=sys.stderr, flush=True)
+
+
+# Gradient descent --------------------------------------------------------------------------------
+
+
+@partial(jax.jit, static_argnames=("max_iterations", "objective"))
+def _descend(net, params, x, y, weights, eta, max_iterations, objective):
+    def body(theta, _):
+        value_of = partial(_value_of, net, objective, x, y, weights)
+        value, grads = jax.value_and_grad(value_of)(theta)
+        return jax.tree.map(lambda t, g: t - eta * g, theta, grads), value  # θ ← θ − η ∇θ
+
+    return Descent(*jax.lax.scan(body, params, None, length=max_iterations))
