@@ -49,7 +49,7 @@ def gradients(
     Returns:
       (ℒ, `Gradients`).
     """
-    params, x, y, weights = network.check_examples(net, params, x, y, weights)
+    params, x, y, weights = network.as_examples(net, params, x, y, weights)
     tape = network.run(net, params, x)
     value = network.batch_loss(net, tape.a[-1], y, weights)
     share = _example_shares(tape.a[-1], weights)
@@ -90,7 +90,8 @@ def loss(
       >>> grads[0].W.shape
       (4, 3)
     """
-    return _loss(net, *network.check_examples(net, params, x, y, weights))
+    examples = network.as_examples(net, params, x, y, weights)
+    return _with_rule(_loss, _loss_forward, _loss_backward, net, examples)
 
 
 def apply(net: Network, params: Params, x: ArrayLike) -> jax.Array:
@@ -108,7 +109,8 @@ def apply(net: Network, params: Params, x: ArrayLike) -> jax.Array:
       TypeError: params or x of the wrong structure or dtype.
       ValueError: params or x of a shape that does not fit the network, or an empty batch.
     """
-    return _apply(net, *network.check_inputs(net, params, x))
+    inputs = network.as_inputs(net, params, x)
+    return _with_rule(_apply, _apply_forward, _apply_backward, net, inputs)
 
 
 # The sweep ---------------------------------------------------------------------------------------
@@ -174,80 +176,83 @@ def _example_shares(a: jax.Array, weights: jax.Array | None) -> jax.Array:
     return jnp.expand_dims(network.shares(a[..., 0], weights), -1)
 
 
-# The rule of `loss` ------------------------------------------------------------------------------
+# The rules ---------------------------------------------------------------------------------------
 
 
-def _plain_loss(net, params, x, y, weights):
+def _with_rule(plain, forward, backward, net, args):
+    """plain(net, *args), differentiated in reverse by the rule `forward`, `backward`.
+
+    JAX is handed a function of separate arrays, and everything else is bound to it beforehand:
+    that is the one form of rule that jax 0.10 with JAX_CUSTOM_VJP3 takes inside jax.checkpoint.
+    """
+    leaves, tree = jax.tree.flatten(args)
+
+    def value(*leaves):
+        return plain(net, *tree.unflatten(leaves))
+
+    def value_and_residuals(*leaves):
+        return forward(net, *tree.unflatten(leaves))
+
+    def cotangents(residuals, cotangent):
+        return tuple(tree.flatten_up_to(backward(net, residuals, cotangent)))
+
+    rule = jax.custom_vjp(value)
+    rule.defvjp(value_and_residuals, cotangents)
+    return rule(*leaves)
+
+
+def _loss(net, params, x, y, weights):
     return network.batch_loss(net, network.run(net, params, x).a[-1], y, weights)
 
 
 def _loss_forward(net, params, x, y, weights):
     tape = network.run(net, params, x)
     value = network.batch_loss(net, tape.a[-1], y, weights)
-    return value, (net, params, x, y, weights, value, keep(net, tape))
+    return value, (params, x, y, weights, value, keep(net, tape))
 
 
-def _loss_backward(residuals, grad_loss):
-    net, params, x, y, weights, value, kept = residuals
+def _loss_backward(net, residuals, grad_loss):
+    params, x, y, weights, value, kept = residuals
     a_L, share = kept[-1], grad_loss * _example_shares(kept[-1], weights)
     grad_a_L = share * outputs.grad_a(net.output, network.loss_of(net), a_L, y)
     grad_params, _, grads_h = sweep(net, params, x, kept, grad_a_L)
-    losses, pullback = _losses_of_y(net, a_L, y)
-    grad_y = pullback(share[..., 0])
+    losses, grad_y = _grad_y(net, a_L, y, share[..., 0])
     grad_weights = None
     if weights is not None:  # ∂ℒ/∂w_i = (ℓ_i − ℒ) / Σ_i w_i
-        grad_weights = cotangent_like(weights, grad_loss * (losses - value) / jnp.sum(weights))
-    return None, grad_params, grads_h[0], grad_y, grad_weights
+        part = grad_loss * (losses - value) / network.total(weights).astype(weights.dtype)
+        grad_weights = cotangent_like(weights, part)
+    return grad_params, grads_h[0], grad_y, grad_weights
 
 
-def _losses_of_y(net, a_L, y):
-    """ℓ_i, and the pullback to y: None for the integers in it, which have no gradient."""
+def _grad_y(net, a_L, y, share):
+    """ℓ_i, and Σ_i share_i ∂ℓ_i/∂y, with None for the integers in y, which have no gradient."""
     leaves, tree = jax.tree.flatten(y)
-    floats = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
+    floating = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
 
-    def losses_of(parts):
-        parts = iter(parts)
-        filled = [next(parts) if f else leaf for f, leaf in zip(floats, leaves, strict=True)]
-        y = jax.tree.unflatten(tree, filled)
+    def losses_of(*floats):
+        floats = iter(floats)
+        filled = [next(floats) if f else leaf for f, leaf in zip(floating, leaves, strict=True)]
+        y = tree.unflatten(filled)
         return outputs.example_losses(net.output, network.loss_of(net), a_L, y)
 
-    primals = [leaf for f, leaf in zip(floats, leaves, strict=True) if f]
-    losses, pull = jax.vjp(losses_of, primals)
-
-    def pullback(share):
-        parts = iter(pull(share)[0])
-        grads = [
-            cotangent_like(leaf, next(parts)) if f else None
-            for f, leaf in zip(floats, leaves, strict=True)
-        ]
-        return jax.tree.unflatten(tree, grads)
-
-    return losses, pullback
+    varied = [leaf for f, leaf in zip(floating, leaves, strict=True) if f]
+    losses, pullback = jax.vjp(losses_of, *varied)
+    grads = map(cotangent_like, varied, pullback(share))
+    return losses, tree.unflatten([next(grads) if f else None for f in floating])
 
 
-_loss = jax.custom_vjp(_plain_loss)
-_loss.defvjp(_loss_forward, _loss_backward)
-
-
-# The rule of `apply` -----------------------------------------------------------------------------
-
-
-def _plain_apply(net, params, x):
+def _apply(net, params, x):
     return network.run(net, params, x).yhat
 
 
 def _apply_forward(net, params, x):
     tape = network.run(net, params, x)
-    return tape.yhat, (net, params, x, keep(net, tape))
+    return tape.yhat, (params, x, keep(net, tape))
 
 
-def _apply_backward(residuals, grad_yhat):
-    net, params, x, kept = residuals
+def _apply_backward(net, residuals, grad_yhat):
+    params, x, kept = residuals
     output = OUTPUTS[net.output]
     grad_a_L = output.pullback(output.value(kept[-1]), grad_yhat)  # ∇a_L = J_Oᵀ ∇ŷ
     grad_params, _, grads_h = sweep(net, params, x, kept, grad_a_L)
-    return None, grad_params, grads_h[0]
-
-
-_apply = jax.custom_vjp(_plain_apply)
-_apply.defvjp(_apply_forward, _apply_backward)
+    return grad_params, grads_h[0]

@@ -1,8 +1,9 @@
-"""What comes in from outside: checked and brought into one form, before anything is compiled.
+"""What comes in from outside: first checked, then brought into one form.
 
 TypeError for dtype and structure, ValueError for shape and value. Each message names the
 argument, what came and what was expected. Shapes and dtypes are checked always, also while JAX
-traces; values only where there are any (an array that is being traced has none).
+traces; values only where there are any (an array that is being traced has none). The checks
+(`check_…`) compile nothing; the conversions (`to_…`), which may, come after all of them.
 """
 
 import difflib
@@ -14,6 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
+from jax.typing import DTypeLike
 
 
 def check_name(argument: str, name: Any, known: Iterable[str]) -> str:
@@ -22,7 +25,7 @@ def check_name(argument: str, name: Any, known: Iterable[str]) -> str:
     if not isinstance(name, str):
         raise TypeError(f"{argument}: expected a name, one of {', '.join(known)}; got {name!r}")
     if name not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.35)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"{argument}: {name!r} is not one of {', '.join(known)}.{hint}")
     return name
@@ -86,19 +89,19 @@ def check_float_dtype(argument: str, dtype: Any) -> np.dtype:
     return known
 
 
-def check_key(key: Any) -> jax.Array:
+def check_key(key: Any) -> None:
     """One PRNG key, of the new kind (`jax.random.key`) or the old (`jax.random.PRNGKey`)."""
-    is_array = isinstance(key, jax.Array | np.ndarray)
-    typed = is_array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
-    raw = is_array and key.dtype == np.uint32 and key.ndim == 1
+    if not isinstance(key, jax.Array | np.ndarray):
+        raise TypeError(f"key: expected one key, as from jax.random.key(0); got {key!r}")
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
+    raw = key.dtype == np.uint32 and key.ndim == 1
     if not typed and not raw:
-        came = f"{key.dtype}{list(key.shape)}" if is_array else repr(key)
+        came = f"{key.dtype}{list(key.shape)}"
         raise TypeError(f"key: expected one key, as from jax.random.key(0); got {came}")
-    return jnp.asarray(key) if raw else key
 
 
-def check_params(sizes: Sequence[int], params: Any) -> Any:
-    """The parameters of a network of these sizes, their leaves as arrays of one float dtype."""
+def check_params(sizes: Sequence[int], params: Any) -> np.dtype:
+    """Parameters of a network of these sizes, all of one floating dtype, which is returned."""
     layers = len(sizes) - 1
     if not isinstance(params, tuple | list) or not all(
         hasattr(layer, "W") and hasattr(layer, "b") for layer in params
@@ -108,7 +111,7 @@ def check_params(sizes: Sequence[int], params: Any) -> Any:
         raise ValueError(
             f"params: expected {layers} layers for sizes {tuple(sizes)}, got {len(params)}"
         )
-    dtypes = set()
+    dtypes: set[np.dtype] = set()
     for k, layer in enumerate(params, start=1):
         for name, shape in (("W", (sizes[k], sizes[k - 1])), ("b", (sizes[k],))):
             leaf = f"params[{k - 1}].{name}"
@@ -117,75 +120,65 @@ def check_params(sizes: Sequence[int], params: Any) -> Any:
                 raise TypeError(f"{leaf}: expected a floating dtype, got {array.dtype}")
             if array.shape != shape:
                 raise ValueError(f"{leaf}: expected shape {shape}, got {array.shape}")
-            dtypes.add(str(array.dtype))
+            dtypes.add(np.dtype(array.dtype))
     if len(dtypes) > 1:
-        raise TypeError(f"params: expected one dtype for all layers, got {sorted(dtypes)}")
-    return jax.tree.map(jnp.asarray, tuple(params))
+        raise TypeError(f"params: expected one dtype for all, got {sorted(map(str, dtypes))}")
+    return dtypes.pop()
 
 
-def check_x(width: int, x: Any, dtype: np.dtype) -> jax.Array:
-    """x as (*batch, n_0) in the dtype of the parameters."""
+def check_x(width: int, x: Any) -> tuple[int, ...]:
+    """x is (*batch, n_0), floating and not empty; returns batch."""
     x = as_array("x", x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(f"x: expected a floating dtype, got {x.dtype}; convert it, and scale it")
-    if x.ndim == 0 or x.shape[-1] != width:
+    if len(x.shape) == 0 or x.shape[-1] != width:
         raise ValueError(f"x: expected shape (*batch, {width}), got {x.shape}")
     if 0 in x.shape:
         raise ValueError(f"x: expected at least one example, got an empty batch, shape {x.shape}")
-    return x.astype(dtype)
+    return x.shape[:-1]
 
 
-def check_y(width: int, y: Any, batch: tuple[int, ...], dtype: np.dtype, classes: bool):
-    """y as classes, int32 (*batch,), or as numbers (*batch, n_L) in the dtype of the parameters.
+def check_y(width: int, y: Any, batch: tuple[int, ...], classes: bool) -> None:
+    """y is numbers (*batch, n_L), integer classes (*batch,), or numbers (*batch,) for one output.
 
     Args:
       width: n_L.
-      y: what came: floats or integers, (*batch, n_L); integer classes, (*batch,); or, for one
-        output, numbers (*batch,).
+      y: what came.
       batch: the leading shape of x.
-      dtype: that of the parameters.
       classes: whether integers (*batch,) are classes even where there is one output.
     """
     y = as_array("y", y)
-    integer = jnp.issubdtype(y.dtype, jnp.integer) or y.dtype == bool
-    if not integer and not jnp.issubdtype(y.dtype, jnp.floating):
+    if not _is_integer(y) and not jnp.issubdtype(y.dtype, jnp.floating):
         raise TypeError(f"y: expected integers or floats, got {y.dtype}")
-    if y.shape == (*batch, width):
-        return y.astype(dtype)
-    if y.shape == batch and integer and (classes or width > 1):
-        check_classes(width, y)
-        return y.astype(jnp.int32)
-    if y.shape == batch and width == 1:
-        return jnp.expand_dims(y, -1).astype(dtype)
-    expected = f"{(*batch, width)}" + (f" or, for integer classes, {batch}" if width > 1 else "")
-    raise ValueError(f"y: expected shape {expected} to go with x, got {y.dtype} {y.shape}")
+    if holds_classes(width, y, batch, classes):
+        values = concrete(y)
+        low, high = (0, 0) if values is None else (int(values.min()), int(values.max()))
+        if low < 0 or high >= width:
+            raise ValueError(f"y: expected classes from 0 to {width - 1}, got from {low} to {high}")
+    elif y.shape != (*batch, width) and (y.shape != batch or width > 1):
+        or_classes = f" or, for integer classes, {batch}" if width > 1 else ""
+        raise ValueError(
+            f"y: expected shape {(*batch, width)}{or_classes} to go with x, got {y.dtype} {y.shape}"
+        )
 
 
-def check_leading_shape(argument: str, value: Any, batch: tuple[int, ...]) -> Any:
+def holds_classes(width: int, y: Any, batch: tuple[int, ...], classes: bool) -> bool:
+    """Whether y is integer classes and not numbers."""
+    return _is_integer(y) and y.shape == batch != (*batch, width) and (classes or width > 1)
+
+
+def check_leading_shape(argument: str, value: Any, batch: tuple[int, ...]) -> None:
     """The y of a user's own loss: any pytree of arrays whose leading shape is that of the batch."""
-    arrays = jax.tree.map(lambda leaf: as_array(argument, leaf), value)
-    for leaf in jax.tree.leaves(arrays):
-        if leaf.shape[: len(batch)] != batch:
-            raise ValueError(
-                f"{argument}: expected the leading shape {batch} of x, got shape {leaf.shape}"
-            )
-    return arrays
+    for leaf in jax.tree.leaves(value):
+        shape = as_array(argument, leaf).shape
+        if shape[: len(batch)] != batch:
+            raise ValueError(f"{argument}: expected the leading shape {batch} of x, got {shape}")
 
 
-def check_classes(width: int, y: jax.Array) -> None:
-    """Classes 0 ≤ y < n_L, where there are values to look at."""
-    values = concrete(y)
-    if values is None:
-        return
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high >= width:
-        raise ValueError(f"y: expected classes from 0 to {width - 1}, got from {low} to {high}")
-
-
-def check_weights(weights: Any, batch: tuple[int, ...], dtype: np.dtype) -> jax.Array | None:
-    """weights as (*batch,) in the dtype of the parameters: none negative, not all 0."""
+def check_weights(weights: Any, batch: tuple[int, ...]) -> None:
+    """weights is None or (*batch,), none negative, not all 0."""
     if weights is None:
-        return None
+        return
     weights = as_array("weights", weights)
     if jnp.issubdtype(weights.dtype, jnp.complexfloating):
         raise TypeError(f"weights: expected real numbers, got {weights.dtype}")
@@ -200,7 +193,6 @@ def check_weights(weights: Any, batch: tuple[int, ...], dtype: np.dtype) -> jax.
             raise ValueError(f"weights: expected finite and none negative, got {_range(values)}")
         if values.sum() == 0:
             raise ValueError("weights: expected a sum above 0, got 0")
-    return weights.astype(dtype)
 
 
 def check_finite(argument: str, value: Any) -> None:
@@ -241,23 +233,45 @@ def check_between_0_and_1(argument: str, value: Any) -> None:
         raise ValueError(f"{argument}: expected probabilities from 0 to 1, got {_range(values)}")
 
 
-def as_array(argument: str, value: Any) -> jax.Array:
-    """One array, or an error that names the argument; lists and pytrees are no arrays."""
+def as_array(argument: str, value: Any) -> Any:
+    """The value itself, known to have a shape and a dtype of numbers; a list has none."""
+    if isinstance(value, bool | int | float):
+        return np.asarray(value)
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
-        if not isinstance(value, bool | int | float):
-            raise TypeError(f"{argument}: expected an array, got {_kind(value)}")
-    elif value.dtype == object or np.dtype(value.dtype).kind in "USMm":
+        raise TypeError(f"{argument}: expected an array, got {_kind(value)}")
+    if not jnp.issubdtype(value.dtype, jnp.number) and value.dtype != bool:
         raise TypeError(f"{argument}: expected an array of numbers, got dtype {value.dtype}")
-    return jnp.asarray(value)
+    return value
+
+
+def to_jax(value: Any, dtype: DTypeLike | None = None) -> jax.Array:
+    """A checked array as one of JAX, of the dtype if one is given."""
+    if not isinstance(value, jax.Array):
+        value = jnp.asarray(np.asarray(value) if dtype is None else np.asarray(value).astype(dtype))
+    return value if dtype is None else value.astype(dtype)
+
+
+def to_target(
+    width: int, y: Any, batch: tuple[int, ...], dtype: np.dtype, classes: bool
+) -> jax.Array:
+    """A checked y as classes, int32 (*batch,), or as numbers (*batch, n_L) of the dtype."""
+    y = as_array("y", y)
+    if holds_classes(width, y, batch, classes):
+        return to_jax(y, jnp.int32)
+    return to_jax(y, dtype).reshape(*batch, width)
 
 
 def concrete(value: Any) -> np.ndarray | None:
     """The values of an array, or None where there are none yet or not all are on this machine."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return None
     if isinstance(value, jax.Array) and not value.is_fully_addressable:
         return None
     return np.asarray(value)
+
+
+def _is_integer(value: Any) -> bool:
+    return jnp.issubdtype(value.dtype, jnp.integer) or value.dtype == bool
 
 
 def _kind(value: Any) -> str:

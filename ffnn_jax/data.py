@@ -6,13 +6,14 @@ what its header declares is checked before anything is done with it.
 
 import contextlib
 import gzip
+import io
 import math
 import operator
 import os
 import sys
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -237,7 +238,7 @@ def _check_path(path: Any) -> str:
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
+def _opened(path: str) -> Iterator[io.BufferedIOBase]:
     """The bytes of a file, inflated where they begin as gzip does."""
     with open(path, "rb") as file:
         if file.peek(2)[:2] != GZIP_MAGIC:
@@ -250,7 +251,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
             raise _refusal(path, f"corrupt gzip: {error}") from error
 
 
-def _read_magic(path: str, file: BinaryIO) -> tuple[np.dtype, int]:
+def _read_magic(path: str, file: io.BufferedIOBase) -> tuple[np.dtype, int]:
     """The first four bytes: dtype of the values and number of sizes."""
     first, second, code, ndim = _read_header(path, file, 4).tolist()
     if (first, second) != (0, 0):
@@ -263,12 +264,12 @@ def _read_magic(path: str, file: BinaryIO) -> tuple[np.dtype, int]:
     return IDX_DTYPES[code], ndim
 
 
-def _read_sizes(path: str, file: BinaryIO, ndim: int) -> tuple[int, ...]:
+def _read_sizes(path: str, file: io.BufferedIOBase, ndim: int) -> tuple[int, ...]:
     """The shape, as Python ints, whose product cannot overflow."""
     return tuple(_read_header(path, file, 4 * ndim).view(">u4").tolist())
 
 
-def _read_header(path: str, file: BinaryIO, length: int) -> np.ndarray:
+def _read_header(path: str, file: io.BufferedIOBase, length: int) -> np.ndarray:
     """The next bytes of the header, uint8 (length,)."""
     header = np.empty(length, np.uint8)
     held = _fill(file, header)
@@ -286,7 +287,9 @@ def _check_length(path: str, dtype: np.dtype, shape: tuple[int, ...], max_bytes:
         )
 
 
-def _read_values(path: str, file: BinaryIO, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+def _read_values(
+    path: str, file: io.BufferedIOBase, dtype: np.dtype, shape: tuple[int, ...]
+) -> np.ndarray:
     """The values and then the end of the file, neither less nor more."""
     values = np.empty(shape, dtype)
     held = _fill(file, values.reshape(-1).view(np.uint8))
@@ -299,7 +302,7 @@ def _read_values(path: str, file: BinaryIO, dtype: np.dtype, shape: tuple[int, .
     return values
 
 
-def _fill(file: BinaryIO, buffer: np.ndarray) -> int:
+def _fill(file: io.BufferedIOBase, buffer: np.ndarray) -> int:
     """Reads into a uint8 vector until it is full or the file ends; how many bytes there were."""
     held = 0
     while held < buffer.size:

@@ -177,12 +177,12 @@ def init(
 
     He et al. 2015, equation 10; Glorot and Bengio 2010, equation 16.
     """
-    net = check_network(net)
-    key = checks.check_key(key)
+    check_network(net)
+    checks.check_key(key)
     dtype = checks.check_float_dtype("dtype", dtype)
     if initializer is not None:
         checks.check_name("initializer", initializer, INITIALIZERS)
-    drawn = jnp.promote_types(dtype, jnp.float32)
+    drawn = _at_least_float32(dtype)
     layers = []
     for k, layer_key in enumerate(jax.random.split(key, net.depth), start=1):
         rectified = k < net.depth and net.activations[k - 1] in RELU_FAMILY
@@ -206,7 +206,7 @@ def forward(net: Network, params: Params, x: ArrayLike) -> Tape:
     Raises:
       TypeError, ValueError: params or x do not fit the network.
     """
-    return run(net, *check_inputs(net, params, x))
+    return run(net, *as_inputs(net, params, x))
 
 
 def apply_autodiff(net: Network, params: Params, x: ArrayLike) -> jax.Array:
@@ -224,7 +224,7 @@ def loss_autodiff(
 
     Args, returns and raises as `loss`.
     """
-    params, x, y, weights = check_examples(net, params, x, y, weights)
+    params, x, y, weights = as_examples(net, params, x, y, weights)
     return batch_loss(net, run(net, params, x).a[-1], y, weights)
 
 
@@ -250,11 +250,16 @@ def batch_loss(net: Network, a: jax.Array, y: Any, weights: jax.Array | None) ->
 
 
 def shares(losses: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """w_i / Σ_i w_i, (*batch,): what ∂ℒ/∂ℓ_i is. The sum is taken in float32 at least."""
+    """w_i / Σ_i w_i, (*batch,): what ∂ℒ/∂ℓ_i is."""
     if weights is None:
         return jnp.full_like(losses, 1 / losses.size)
-    total = jnp.sum(weights, dtype=jnp.promote_types(weights.dtype, jnp.float32))
-    return (weights.astype(total.dtype) / total).astype(losses.dtype)
+    return (weights.astype(_at_least_float32(weights.dtype)) / total(weights)).astype(losses.dtype)
+
+
+def total(weights: jax.Array) -> jax.Array:
+    """Σ_i w_i in float32 at least; 1 where all are 0, so that a batch of padding has the loss 0."""
+    weight = jnp.sum(weights, dtype=_at_least_float32(weights.dtype))
+    return jnp.where(weight == 0, 1, weight)
 
 
 def loss_of(net: Network) -> Loss:
@@ -262,30 +267,46 @@ def loss_of(net: Network) -> Loss:
     return net.loss if isinstance(net.loss, Loss) else LOSSES[net.loss or OWN_LOSS[net.output]]
 
 
-def check_network(net: Any) -> Network:
-    """net itself, or a TypeError."""
+def check_network(net: Any) -> None:
+    """net is a Network."""
     if not isinstance(net, Network):
         raise TypeError(f"net: expected a Network, got {type(net).__name__}; net comes first")
-    return net
 
 
-def check_inputs(net: Network, params: Params, x: ArrayLike) -> tuple[Params, jax.Array]:
-    """params and x that fit the network and each other."""
-    check_network(net)
-    params = checks.check_params(net.sizes, params)
-    return params, checks.check_x(net.sizes[0], x, params[0].W.dtype)
-
-
-def check_examples(net: Network, params: Params, x: ArrayLike, y: Any, weights: Any):
-    """params, x, y and weights that fit the network and each other."""
-    params, x = check_inputs(net, params, x)
-    batch, dtype = x.shape[:-1], x.dtype
+def check_examples(net: Network, x: Any, y: Any, weights: Any) -> None:
+    """x, y and weights fit the network and each other."""
+    batch = checks.check_x(net.sizes[0], x)
     if isinstance(net.loss, Loss):
-        y = checks.check_leading_shape("y", y, batch)
+        checks.check_leading_shape("y", y, batch)
     else:
-        classes = net.loss == "cross_entropy"
-        y = checks.check_y(net.sizes[-1], y, batch, dtype, classes)
-    return params, x, y, checks.check_weights(weights, batch, dtype)
+        checks.check_y(net.sizes[-1], y, batch, net.loss == "cross_entropy")
+    checks.check_weights(weights, batch)
+
+
+def as_inputs(net: Network, params: Params, x: ArrayLike) -> tuple[Params, jax.Array]:
+    """params and x, checked, x in the dtype of the parameters."""
+    check_network(net)
+    dtype = checks.check_params(net.sizes, params)
+    checks.check_x(net.sizes[0], x)
+    return jax.tree.map(checks.to_jax, tuple(params)), checks.to_jax(x, dtype)
+
+
+def as_examples(net: Network, params: Params, x: Any, y: Any, weights: Any):
+    """params, x, y and weights, checked, numbers in the dtype of the parameters."""
+    check_network(net)
+    dtype = checks.check_params(net.sizes, params)
+    check_examples(net, x, y, weights)
+    params, x = as_inputs(net, params, x)
+    batch = x.shape[:-1]
+    if isinstance(net.loss, Loss):
+        y = jax.tree.map(checks.to_jax, y)
+    else:
+        y = checks.to_target(net.sizes[-1], y, batch, dtype, net.loss == "cross_entropy")
+    return params, x, y, None if weights is None else checks.to_jax(weights, dtype)
+
+
+def _at_least_float32(dtype: DTypeLike) -> DTypeLike:
+    return dtype if jnp.dtype(dtype) == jnp.float64 else jnp.float32
 
 
 def _initializer(name: str) -> jax.nn.initializers.Initializer:

@@ -121,8 +121,11 @@ def init_state(
     """
     network.check_network(net)
     _check_optimizer(optimizer)
-    params_key, order_key = jax.random.split(checks.check_key(key))
-    start = init(net, params_key) if params is None else checks.check_params(net.sizes, params)
+    checks.check_key(key)
+    if params is not None:
+        checks.check_params(net.sizes, params)
+    params_key, order_key = jax.random.split(key)
+    start = init(net, params_key) if params is None else jax.tree.map(checks.to_jax, tuple(params))
     return TrainState(start, optimizer.init(start), order_key, jnp.zeros((), jnp.int32))
 
 
@@ -199,9 +202,11 @@ def train_epoch(
     Raises:
       TypeError, ValueError: as `loss`, or a batch_size that is no int from 1 to N.
     """
+    network.check_network(net)
     _check_optimizer(optimizer)
-    _, x, y, weights = network.check_examples(net, state.params, x, y, weights)
+    network.check_examples(net, x, y, weights)
     batch_size = _check_batch_size(batch_size, x)
+    _, x, y, weights = network.as_examples(net, state.params, x, y, weights)
     state, losses, _ = _compiled_epoch(net, optimizer, state, x, y, weights, batch_size, objective)
     return state, losses
 
@@ -258,11 +263,15 @@ def fit(
       >>> bool(result.history.loss[-1] < 0.2)
       True
     """
-    now = _starting_state(net, optimizer, key, state)
-    x, y, weights = _check_dataset(net, now.params, data, weights)
-    held_out = None if validation is None else _check_validation(net, now.params, validation)
-    batch_size = _check_batch_size(batch_size, x)
+    _check_start(net, optimizer, key, state)
     epochs = checks.check_positive_int("epochs", epochs)
+    x, y = _check_dataset("data", net, data, weights)
+    batch_size = _check_batch_size(batch_size, x)
+    held_out = None if validation is None else _check_dataset("validation", net, validation, None)
+    now = init_state(net, optimizer, key) if state is None else state
+    _, x, y, weights = network.as_examples(net, now.params, x, y, weights)
+    if held_out is not None:
+        held_out = network.as_examples(net, now.params, *held_out, None)[1:3]
     records: list[_Record] = []
     with _Progress(epochs, progress) as line:
         try:
@@ -317,10 +326,10 @@ def gradient_descent(
     Raises:
       TypeError, ValueError: as `loss`; a learning rate that is not above 0; max_iterations < 1.
     """
-    params, x, y, weights = network.check_examples(net, params, x, y, weights)
     checks.check_positive_float("learning_rate", learning_rate)
     max_iterations = checks.check_positive_int("max_iterations", max_iterations)
-    eta = jnp.asarray(learning_rate, x.dtype)
+    params, x, y, weights = network.as_examples(net, params, x, y, weights)
+    eta = jnp.asarray(learning_rate, params[0].W.dtype)
     return _descend(net, params, x, y, weights, eta, max_iterations, objective)
 
 
@@ -397,17 +406,18 @@ def _fit(state: TrainState, records: list[_Record]) -> Fit:
     return Fit(state.params, History(*map(column, History._fields)), state)
 
 
-def _starting_state(net, optimizer, key, state) -> TrainState:
+def _check_start(net, optimizer, key, state) -> None:
     network.check_network(net)
     _check_optimizer(optimizer)
     if (key is None) == (state is None):
         came = "neither" if key is None else "both"
         raise ValueError(f"key, state: expected one of the two, got {came}")
     if state is None:
-        return init_state(net, optimizer, key)
-    if not isinstance(state, TrainState):
+        checks.check_key(key)
+    elif not isinstance(state, TrainState):
         raise TypeError(f"state: expected a TrainState, got {type(state).__name__}")
-    return state
+    else:
+        checks.check_params(net.sizes, state.params)
 
 
 def _check_optimizer(optimizer) -> None:
@@ -420,9 +430,9 @@ def _check_optimizer(optimizer) -> None:
 
 
 def _check_batch_size(batch_size, x) -> int:
-    if x.ndim != 2:
-        raise ValueError(f"x: expected shape (N, {x.shape[-1]}), got {x.shape}")
     batch_size = checks.check_positive_int("batch_size", batch_size)
+    if len(x.shape) != 2:
+        raise ValueError(f"x: expected shape (N, {x.shape[-1]}), got {x.shape}")
     if batch_size > x.shape[0]:
         raise ValueError(
             f"batch_size: expected at most the number of examples, {x.shape[0]}; got {batch_size}"
@@ -430,28 +440,24 @@ def _check_batch_size(batch_size, x) -> int:
     return batch_size
 
 
-def _check_dataset(net, params, data, weights):
-    """x, y and weights that fit, with their values looked at."""
+def _check_dataset(argument, net, data, weights) -> tuple[Any, Any]:
+    """(x, y) that fit the network, with a look at every value."""
     if not isinstance(data, tuple | list) or len(data) != 2:
-        raise TypeError(f"data: expected (x, y), got {type(data).__name__}")
+        raise TypeError(f"{argument}: expected (x, y), got {type(data).__name__}")
     x, y = data
-    _, x_fits, y_fits, weights = network.check_examples(net, params, x, y, weights)
-    checks.check_finite("x", x)
-    for leaf in jax.tree.leaves(y):
-        checks.check_finite("y", leaf)
-    if not outputs.is_class(jax.tree.leaves(y_fits)[0]):
-        if net.loss == "cross_entropy":
-            checks.check_distribution("y", y)
-        if net.loss == "binary_cross_entropy":
-            checks.check_between_0_and_1("y", y)
-    return x_fits, y_fits, weights
-
-
-def _check_validation(net, params, validation):
     try:
-        return _check_dataset(net, params, validation, None)[:2]
+        network.check_examples(net, x, y, weights)
+        for name, leaf in (("x", x), *(("y", leaf) for leaf in jax.tree.leaves(y))):
+            checks.check_finite(name, leaf)
+        if net.loss == "cross_entropy" and y.shape != x.shape[:-1]:
+            checks.check_distribution("y", y)
+        if net.loss == "binary_cross_entropy" and (y.shape != x.shape[:-1] or net.sizes[-1] == 1):
+            checks.check_between_0_and_1("y", y)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"validation: {error}") from None
+        if argument == "data":
+            raise
+        raise type(error)(f"{argument}: {error}") from None
+    return x, y
 
 
 def _check_losses(losses, state, records) -> None:
@@ -493,32 +499,34 @@ def _evaluate(net, params, x, y):
 
 
 class _Progress:
-    """One line on stderr, written over after every epoch."""
+    """One line on stderr, written over after every epoch; in a file, a line an epoch."""
 
     def __init__(self, epochs: int, shown: bool | None):
         self.epochs = epochs
-        self.shown = sys.stderr.isatty() if shown is None else shown
+        self.terminal = sys.stderr.isatty()
+        self.shown = self.terminal if shown is None else shown
 
     def __enter__(self) -> "_Progress":
         return self
 
     def __exit__(self, *_) -> None:
-        if self.shown:
+        if self.shown and self.terminal:
             print(file=sys.stderr)
 
     def show(self, records: list[_Record]) -> None:
-        """The newest record and the time left."""
+        """The newest record, and the time left once an epoch went by that did not compile."""
         if not self.shown:
             return
         last, done = records[-1], len(records)
-        left = (self.epochs - done) * last.seconds
         parts = [f"epoch {done}/{self.epochs}", f"loss {last.loss:.4f}"]
         if last.validation_loss is not None:
             parts.append(f"validation loss {last.validation_loss:.4f}")
         if last.validation_accuracy is not None:
             parts.append(f"accuracy {last.validation_accuracy:.4f}")
-        parts.append(f"{left:.0f} s left")
-        print("\r\x1b[2K" + "  ".join(parts), end="", file=sys.stderr, flush=True)
+        if 1 < done < self.epochs:
+            parts.append(f"{(self.epochs - done) * last.seconds:.0f} s left")
+        before, after = ("\r\x1b[2K", "") if self.terminal else ("", "\n")
+        print(before + "  ".join(parts), end=after, file=sys.stderr, flush=True)
 
 
 # Gradient descent --------------------------------------------------------------------------------

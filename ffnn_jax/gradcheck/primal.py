@@ -51,12 +51,12 @@ def _run(jaxpr: Any, args: list[Any]) -> list[Any]:
         return atom.val if isinstance(atom, core.Literal) else values[atom]
 
     for eqn in jaxpr.eqns:
-        outputs = _run_equation(eqn, [read(atom) for atom in eqn.invars])
+        outputs = _run_equation(eqn, [read(atom) for atom in eqn.invars], jaxpr.debug_info)
         values.update(zip(eqn.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _run_equation(eqn: Any, args: list[Any]) -> list[Any]:
+def _run_equation(eqn: Any, args: list[Any], debug_info: Any) -> list[Any]:
     if _is_rule(eqn) or eqn.primitive.name in INLINED:
         return _run(_inner(eqn)[0], args)
     if any(_has_rule(inner) for inner in _inner(eqn)):
@@ -66,17 +66,19 @@ def _run_equation(eqn: Any, args: list[Any]) -> list[Any]:
         for atom, arg in zip(eqn.invars, args, strict=True)
         if not isinstance(atom, core.Literal)
     }
-    alone = core.Jaxpr((), [*inputs], eqn.outvars, [eqn], eqn.effects)
+    alone = core.Jaxpr((), [*inputs], eqn.outvars, [eqn], eqn.effects, debug_info)
     return core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))(*inputs.values())
 
 
 def _strip(value: Any) -> Any:
     """A parameter of an equation with the rules taken out of the jaxprs in it."""
-    if isinstance(value, tuple) and any(_is_jaxpr(part) for part in value):
-        return tuple(_strip(part) for part in value)
-    if not _is_jaxpr(value) or not _has_rule(value):
-        return value
-    return jax.make_jaxpr(lambda *args: _run(value, list(args)))(*value.in_avals)
+    if _is_jaxpr(value):
+        if not _has_rule(value):
+            return value
+        return jax.make_jaxpr(lambda *args: _run(value, list(args)))(*value.in_avals)
+    if isinstance(value, tuple) and any(map(_is_jaxpr, value)):
+        return tuple(map(_strip, value))
+    return value
 
 
 def _has_rule(jaxpr: Any) -> bool:

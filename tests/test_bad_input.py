@@ -1,0 +1,298 @@
+"""Bad input: an error that names the argument, what came and what was expected, uncompiled."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from cases import examples
+
+import ffnn_jax as ffnn
+
+NET = ffnn.Network((3, 4, 2), output="softmax")
+POINT = examples(NET)
+P, X, Y = POINT.params, POINT.x, POINT.y
+CLASSES = np.array([0, 1, 0, 1, 0, 1])
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_compiled(monkeypatch):
+    """A refusal comes before any compilation, and nothing here is accepted."""
+
+    def compiled(*_, **__):
+        raise AssertionError("something was compiled")
+
+    from jax._src import compiler
+
+    monkeypatch.setattr(compiler, "compile_or_get_cached", compiled)
+
+
+def refused(error, message, fn, *args, **kwargs):
+    with pytest.raises(error) as caught:
+        fn(*args, **kwargs)
+    assert type(caught.value) is error
+    assert re.search(message, str(caught.value)), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "error", "message"),
+    [
+        ((), ValueError, r"sizes: expected at least .* got \(\)"),
+        ((3,), ValueError, r"sizes: expected at least .* got \(3,\)"),
+        ((3, 0, 2), ValueError, r"sizes\[1\]: expected at least 1, got 0"),
+        ((3, 4, -2), ValueError, r"sizes\[2\]: expected at least 1, got -2"),
+        ((3, 4.0, 2), TypeError, r"sizes\[1\]: expected an int, got 4.0"),
+        ((3, True, 2), TypeError, r"sizes\[1\]: expected an int, got True"),
+        ((3, "4", 2), TypeError, r"sizes\[1\]: expected an int, got '4'"),
+        (5, TypeError, r"sizes: expected .* a tuple of ints; got 5"),
+        ("34", TypeError, r"sizes: expected .* got '34'"),
+        (None, TypeError, r"sizes: expected .* got None"),
+    ],
+)
+def test_sizes(sizes, error, message):
+    refused(error, message, ffnn.Network, sizes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"activation": "rellu"}, ValueError, "activation: 'rellu' .*Did you mean 'relu'"),
+        ({"activation": "Sigmoid"}, ValueError, "Did you mean 'sigmoid'"),
+        ({"activation": ("relu", "thanh")}, ValueError, r"activation\[1\].*Did you mean 'tanh'"),
+        ({"activation": ("relu",)}, ValueError, "activation: expected one name, or 2 .*; got 1"),
+        ({"activation": ("relu",) * 3}, ValueError, "activation: .*got 3"),
+        ({"activation": jnp.tanh}, TypeError, "activation: expected a name or a tuple of 2"),
+        ({"activation": ("relu", jnp.tanh)}, TypeError, r"activation\[1\]: expected a name"),
+        ({"output": "sofmax"}, ValueError, "output: 'sofmax' .*Did you mean 'softmax'"),
+        ({"output": None}, TypeError, "output: expected a name"),
+        ({"loss": "crossentropy"}, ValueError, "loss: .*Did you mean 'cross_entropy'"),
+        ({"loss": jnp.sum}, TypeError, "loss: expected a name"),
+        ({"output": "zzz"}, ValueError, "output: 'zzz' is not one of linear, softmax, logistic.$"),
+        ({"plan": "fast"}, TypeError, "plan: expected a Plan, got 'fast'"),
+    ],
+)
+def test_names(arguments, error, message):
+    refused(error, message, ffnn.Network, (3, 4, 4, 2), **arguments)
+
+
+def test_plan_and_loss():
+    refused(TypeError, "compute_dtype: expected float64, .* got 'int8'", ffnn.Plan, "int8")
+    refused(TypeError, "compute_dtype: .* got 'half-ish'", ffnn.Plan, "half-ish")
+    refused(TypeError, "compute_dtype: float64 needs 64-bit", ffnn.Plan, "float64")
+    refused(TypeError, "value must be a function", ffnn.Loss, "mine", 3)
+    refused(TypeError, "gradient must be a function or None", ffnn.Loss, "mine", jnp.sum, 3)
+    refused(TypeError, "name must be a string", ffnn.Loss, jnp.sum, jnp.sum)
+
+
+@pytest.mark.parametrize("key", [0, None, jnp.zeros(2), np.zeros((3, 2), np.uint32), "seed"])
+def test_key(key):
+    refused(TypeError, "key: expected one key", ffnn.init, NET, key)
+
+
+def test_init():
+    key = np.zeros(2, np.uint32)
+    refused(TypeError, "dtype: expected .* got 'int32'", ffnn.init, NET, key, dtype="int32")
+    refused(TypeError, "dtype: float64 needs 64-bit", ffnn.init, NET, key, dtype=float)
+    refused(
+        ValueError, "initializer: .*Did you mean 'he_normal'", ffnn.init, NET, key, initializer="he"
+    )
+    refused(TypeError, "net: expected a Network, got tuple; net comes first", ffnn.init, P, key)
+
+
+OTHER = examples(ffnn.Network((3, 5, 2))).params
+BAD_PARAMS = [
+    (OTHER, ValueError, r"params\[0\].W: expected shape \(4, 3\), got \(5, 3\)"),
+    (P[:1], ValueError, "params: expected 2 layers .* got 1"),
+    ((P[0], tuple(P[1])), TypeError, r"params: expected a tuple of 2 Layer\(W, b\)"),
+    (P[0], TypeError, "params: expected a tuple of 2"),
+    ({"W": 1}, TypeError, "params: expected a tuple of 2 Layer.* got builtins.dict"),
+    ((P[0], P[1]._replace(b=np.zeros((2, 1), np.float32))), ValueError, r"params\[1\].b: .*\(2,\)"),
+    ((P[0], P[1]._replace(b=np.zeros(2, int))), TypeError, r"params\[1\].b: .* floating"),
+    ((P[0], P[1]._replace(b=np.zeros(2, np.float16))), TypeError, "params: expected one dtype"),
+    ((P[0], P[1]._replace(b="zero")), TypeError, r"params\[1\].b: expected an array"),
+]
+BAD_X = [
+    (np.ones((6, 4), np.float32), ValueError, r"x: expected shape \(\*batch, 3\), got \(6, 4\)"),
+    (np.ones((3, 6), np.float32), ValueError, r"x: expected shape \(\*batch, 3\), got \(3, 6\)"),
+    (np.float32(1), ValueError, r"x: expected shape \(\*batch, 3\), got \(\)"),
+    (np.ones((6, 3), int), TypeError, "x: expected a floating dtype, got int64"),
+    (np.ones((6, 3), bool), TypeError, "x: expected a floating dtype, got bool"),
+    (np.ones((6, 3), complex), TypeError, "x: expected a floating dtype, got complex"),
+    (np.ones((0, 3), np.float32), ValueError, r"x: .* empty batch, shape \(0, 3\)"),
+    ([[1.0, 2.0, 3.0]], TypeError, "x: expected an array, got a list of 1"),
+    (np.array([["a"] * 3]), TypeError, "x: expected an array of numbers"),
+    (None, TypeError, "x: expected an array"),
+]
+BAD_Y = [
+    (CLASSES[:5], ValueError, r"y: expected shape \(6, 2\) or, .* \(6,\) .*got int\d+ \(5,\)"),
+    (Y[:5], ValueError, r"y: expected shape \(6, 2\)"),
+    (np.ones((6, 3), np.float32), ValueError, r"y: expected shape \(6, 2\)"),
+    (np.ones(6, np.float32), ValueError, r"y: .* got float32 \(6,\)"),
+    (CLASSES - 1, ValueError, "y: expected classes from 0 to 1, got from -1 to 0"),
+    (CLASSES + 1, ValueError, "y: expected classes from 0 to 1, got from 1 to 2"),
+    (CLASSES * 1j, TypeError, "y: expected integers or floats, got complex"),
+    ([0, 1, 0, 1, 0, 1], TypeError, "y: expected an array"),
+]
+BAD_WEIGHTS = [
+    (np.ones(5, np.float32), ValueError, r"weights: expected shape \(6,\).*got \(5,\)"),
+    (np.ones((6, 1), np.float32), ValueError, r"weights: expected shape \(6,\)"),
+    (np.array([1, 1, 1, 1, 1, -1.0]), ValueError, "weights: .* none negative, .* -1 to 1"),
+    (np.zeros(6), ValueError, "weights: expected a sum above 0, got 0"),
+    (np.full(6, np.nan), ValueError, "weights: expected finite"),
+    (np.ones(6, complex), TypeError, "weights: expected real"),
+]
+
+
+@pytest.mark.parametrize(("params", "error", "message"), BAD_PARAMS)
+def test_params(params, error, message):
+    for fn in (ffnn.loss, ffnn.loss_autodiff, ffnn.gradients):
+        refused(error, message, fn, NET, params, X, Y)
+    for fn in (ffnn.apply, ffnn.apply_autodiff, ffnn.forward):
+        refused(error, message, fn, NET, params, X)
+    refused(error, message, ffnn.init_state, NET, optax.sgd(0.1), KEY, params=params)
+
+
+@pytest.mark.parametrize(("x", "error", "message"), BAD_X)
+def test_x(x, error, message):
+    for fn in (ffnn.loss, ffnn.loss_autodiff, ffnn.gradients):
+        refused(error, message, fn, NET, P, x, Y)
+    for fn in (ffnn.apply, ffnn.apply_autodiff, ffnn.forward):
+        refused(error, message, fn, NET, P, x)
+
+
+@pytest.mark.parametrize(("y", "error", "message"), BAD_Y)
+def test_y(y, error, message):
+    for fn in (ffnn.loss, ffnn.loss_autodiff, ffnn.gradients):
+        refused(error, message, fn, NET, P, X, y)
+
+
+@pytest.mark.parametrize(("weights", "error", "message"), BAD_WEIGHTS)
+def test_weights(weights, error, message):
+    for fn in (ffnn.loss, ffnn.loss_autodiff, ffnn.gradients):
+        refused(error, message, fn, NET, P, X, Y, weights=weights)
+
+
+def test_shapes_are_refused_while_tracing_too():
+    refused(
+        ValueError, r"x: expected shape", jax.jit(ffnn.loss), NET, P, np.ones((6, 2), np.float32), Y
+    )
+    refused(ValueError, r"y: expected shape", jax.vmap(ffnn.loss, (None, None, 0, 0)), NET, P, X, X)
+
+
+def test_arguments_after_y_are_keyword_only():
+    refused(TypeError, "positional", ffnn.loss, NET, P, X, Y, POINT.weights)
+
+
+def test_y_of_a_loss_of_ones_own():
+    net = ffnn.Network((3, 4, 2), loss=ffnn.Loss("mine", lambda yhat, y: yhat[..., 0] - y["t"]))
+    message = r"y: expected the leading shape \(6,\) of x, got \(4, 2\)"
+    refused(ValueError, message, ffnn.loss, net, P, X, {"t": np.ones((4, 2))})
+    refused(TypeError, "y: expected an array", ffnn.loss, net, P, X, {"t": "text"})
+
+
+# fit and its kin ---------------------------------------------------------------------------------
+
+KEY = np.zeros(2, np.uint32)
+WITH_NAN = np.where(np.arange(18).reshape(6, 3) == 7, np.nan, 1.0).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"data": (WITH_NAN, CLASSES)},
+            ValueError,
+            r"x: expected finite numbers, got nan at \[2, 1\]",
+        ),
+        (
+            {"data": (np.asarray(X) * np.inf, CLASSES)},
+            ValueError,
+            "x: expected finite numbers, got -?inf",
+        ),
+        ({"data": (X, np.asarray(Y) * np.nan)}, ValueError, "y: expected finite numbers, got nan"),
+        ({"data": (X, 2 * np.asarray(Y))}, ValueError, "y: expected distributions, .* sum of 2"),
+        ({"data": (X, np.asarray(Y) - 0.5)}, ValueError, "y: expected distributions, .* below 0"),
+        ({"data": (X, CLASSES + 5)}, ValueError, "y: expected classes from 0 to 1"),
+        ({"data": (X, CLASSES[:4])}, ValueError, "y: expected shape"),
+        ({"data": X}, TypeError, "data: expected"),
+        ({"data": (X[0], CLASSES[0])}, ValueError, r"x: expected shape \(N, 3\), got \(3,\)"),
+        ({"batch_size": 7}, ValueError, "batch_size: expected at most .* 6; got 7"),
+        ({"batch_size": 0}, ValueError, "batch_size: expected at least 1, got 0"),
+        ({"batch_size": 2.0}, TypeError, "batch_size: expected an int"),
+        ({"epochs": 0}, ValueError, "epochs: expected at least 1, got 0"),
+        ({"epochs": "ten"}, TypeError, "epochs: expected an int"),
+        ({"optimizer": 0.1}, TypeError, "optimizer: expected an optax optimizer .* got 0.1"),
+        ({"key": None}, ValueError, "key, state: expected one of the two, got neither"),
+        ({"state": 3}, ValueError, "key, state: expected one of the two, got both"),
+        ({"state": 3, "key": None}, TypeError, "state: expected a TrainState, got int"),
+        ({"weights": -np.ones(6)}, ValueError, "weights: .* none negative"),
+        ({"validation": (X, CLASSES + 5)}, ValueError, "validation: y: expected classes"),
+        ({"validation": (WITH_NAN, CLASSES)}, ValueError, "validation: x: expected finite"),
+        ({"validation": X}, TypeError, r"validation: expected \(x, y\), got"),
+    ],
+)
+def test_fit(change, error, message):
+    arguments = {
+        "data": (X, CLASSES),
+        "key": KEY,
+        "optimizer": optax.sgd(0.1),
+        "batch_size": 2,
+        "epochs": 1,
+        **change,
+    }
+    refused(error, message, ffnn.fit, NET, **arguments)
+
+
+def test_binary_targets():
+    net = ffnn.Network((3, 4, 2), output="logistic")
+    state = ffnn.TrainState(P, optax.sgd(0.1).init(P), KEY, np.int32(0))
+    refused(
+        ValueError,
+        "y: expected probabilities from 0 to 1, got values from 0 to 3",
+        ffnn.fit,
+        net,
+        (X, np.arange(12).reshape(6, 2) % 4),
+        state=state,
+        optimizer=optax.sgd(0.1),
+        batch_size=2,
+        epochs=1,
+    )
+
+
+def test_train_epoch():
+    state = ffnn.TrainState(P, (), KEY, np.int32(0))
+    epoch = ffnn.train_epoch
+    refused(TypeError, "optimizer", epoch, NET, "sgd", state, X, CLASSES, batch_size=2)
+    sgd = optax.sgd(0.1)
+    refused(ValueError, "batch_size: .* 7", epoch, NET, sgd, state, X, CLASSES, batch_size=7)
+    refused(
+        ValueError,
+        "x: expected",
+        epoch,
+        NET,
+        sgd,
+        state,
+        np.ones((6, 2), np.float32),
+        CLASSES,
+        batch_size=2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"learning_rate": 0.0}, ValueError, "learning_rate: expected a finite number above 0"),
+        ({"learning_rate": -1}, ValueError, "learning_rate: .* got -1"),
+        ({"learning_rate": float("nan")}, ValueError, "learning_rate: .* got nan"),
+        ({"learning_rate": float("inf")}, ValueError, "learning_rate: .* got inf"),
+        ({"learning_rate": "0.1"}, TypeError, "learning_rate: expected a number above 0"),
+        ({"learning_rate": np.ones(2)}, TypeError, "learning_rate: expected a number above 0"),
+        ({"max_iterations": 0}, ValueError, "max_iterations: expected at least 1, got 0"),
+        ({"max_iterations": 1.5}, TypeError, "max_iterations: expected an int"),
+    ],
+)
+def test_gradient_descent(change, error, message):
+    arguments = {"learning_rate": 0.1, **change}
+    refused(error, message, ffnn.gradient_descent, NET, P, X, CLASSES, **arguments)

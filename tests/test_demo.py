@@ -1,0 +1,66 @@
+"""The demonstration and the command line, as a newcomer runs them."""
+
+import subprocess
+import sys
+
+import jax
+import pytest
+
+import ffnn_jax
+from ffnn_jax import cli, demo
+
+
+def test_demo(capsys):
+    with jax.numpy_dtype_promotion("standard"):  # optax promotes
+        assert cli.main(["demo", "--quick"]) == 0
+    out, err = capsys.readouterr()
+    for heading in ("1. The data", "2. The gradient", "3. Training", "4. Speed"):
+        assert heading in out
+    for leaf in ("∇W_1", "∇b_3", "∇x"):
+        assert leaf in out
+    assert "WRONG" not in out
+    accuracy = float(out.split("test accuracy ")[-1].split(":")[0])
+    assert accuracy > 0.9
+    assert "epoch 5/5" in err
+
+
+def test_a_wrong_gradient_would_be_shown(monkeypatch):
+    import jax.numpy as jnp
+
+    @jax.custom_vjp
+    def wrong(net, params, x, y):
+        return ffnn_jax.loss_autodiff(net, params, x, y)
+
+    wrong.defvjp(
+        lambda net, params, x, y: (wrong(net, params, x, y), (params, x)),
+        lambda saved, g: (None, saved[0], g * saved[1], None),
+    )
+    monkeypatch.setattr(demo, "loss", wrong)
+    x, y = ffnn_jax.load_digits()
+    with pytest.raises(AssertionError, match="the hand-written gradient is wrong"):
+        demo._show_gradients(jax.random.key(0), jnp.asarray(x), jnp.asarray(y))
+
+
+def test_no_scikit_learn(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert cli.main(["demo"]) == 1
+    assert 'pip install "ffnn_jax[data]"' in capsys.readouterr().err
+
+
+def test_interrupted(monkeypatch, capsys):
+    def interrupt(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run_demo", interrupt)
+    assert cli.main(["demo"]) == 130
+    assert capsys.readouterr().err == "ffnn_jax: interrupted\n"
+
+
+def test_module_and_version():
+    done = subprocess.run(
+        [sys.executable, "-m", "ffnn_jax", "--version"], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == f"ffnn_jax {ffnn_jax.__version__}\n"
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["train-everything"])
+    assert caught.value.code == 2

@@ -1,0 +1,225 @@
+"""`check_gradients`: right rules pass, wrong ones are found, in the right leaf, and named."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import ACTIVATIONS, examples
+
+import ffnn_jax as ffnn
+from ffnn_jax.gradcheck.diagnosis import diagnose
+from ffnn_jax.gradcheck.primal import count_rules, without_rules
+
+DRAW = np.random.default_rng(0)
+X = jnp.asarray(DRAW.standard_normal((5, 4)).astype(np.float32))
+W = jnp.asarray(DRAW.standard_normal((4, 4)).astype(np.float32))
+
+
+def rule(backward, forward=lambda W, x: x @ W.T):
+    """A dense layer with the backward rule given, of (W, x, cotangent)."""
+    layer = jax.custom_vjp(forward)
+    layer.defvjp(lambda W, x: (forward(W, x), (W, x)), lambda saved, ct: backward(*saved, ct))
+    return layer
+
+
+def right(W, x, ct):
+    return ct.T @ x, ct @ W
+
+
+WRONG = {
+    "zero": lambda W, x, ct: (jnp.zeros_like(W), ct @ W),
+    "sign": lambda W, x, ct: (-(ct.T @ x), ct @ W),
+    "scaled": lambda W, x, ct: (ct.T @ x / 5, ct @ W),
+    "transposed": lambda W, x, ct: (x.T @ ct, ct @ W),
+    "non-finite": lambda W, x, ct: ((ct.T @ x).at[1, 2].set(jnp.nan), ct @ W),
+    "wrong": lambda W, x, ct: (ct.T @ x + W, ct @ W),
+}
+
+
+def test_a_right_rule():
+    report = ffnn.check_gradients(rule(right), (W, X))
+    assert report.ok
+    assert [leaf.path for leaf in report.leaves] == ["args[0]", "args[1]"]
+    assert "(1 met)" in report.reference
+    assert str(report).endswith("all right")
+    report.raise_if_wrong()
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_a_wrong_rule_is_named_in_its_leaf(fault):
+    report = ffnn.check_gradients(rule(WRONG[fault]), (W, X))
+    assert not report.ok
+    assert [leaf.ok for leaf in report.leaves] == [False, True]
+    assert report.leaves[0].diagnosis.fault == fault
+    assert fault in str(report)
+    assert str(report).endswith("1 of 2 wrong")
+    with pytest.raises(AssertionError, match="WRONG"):
+        report.raise_if_wrong()
+
+
+def test_the_factor_is_told():
+    report = ffnn.check_gradients(rule(WRONG["scaled"]), (W, X))
+    assert "0.2 times" in report.leaves[0].diagnosis.message
+
+
+def test_a_rule_that_raises_is_a_verdict():
+    def broken(W, x, ct):
+        raise RuntimeError("no such thing\nas this")
+
+    report = ffnn.check_gradients(rule(broken), (W, X))
+    assert {leaf.diagnosis for leaf in report.leaves} == {
+        ffnn.Diagnosis("raises", "RuntimeError: no such thing")
+    }
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-4, 1e4, 1e12])
+@pytest.mark.parametrize("fault", ["right", "zero", "scaled"])
+def test_no_scale_dependence(fault, scale):
+    """A tiny loss or a huge one: the same verdict."""
+    layer = rule(WRONG.get(fault, right))
+    report = ffnn.check_gradients(lambda W, x: scale * layer(W, x), (W, X))
+    assert report.ok == (fault == "right")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
+def test_dtypes(dtype):
+    with jax.enable_x64(dtype == "float64"):
+        args = (W.astype(dtype), X.astype(dtype))
+        assert ffnn.check_gradients(rule(right), args).ok
+        assert not ffnn.check_gradients(rule(WRONG["scaled"]), args).ok
+
+
+def test_given_reference_and_argnums():
+    layer = rule(lambda W, x, ct: (ct.T @ x, 0 * x))
+    report = ffnn.check_gradients(layer, (W, X), argnums=0, reference=lambda W, x: x @ W.T)
+    assert report.ok
+    assert len(report.leaves) == 1
+    assert "reference given" in report.reference
+    assert not ffnn.check_gradients(layer, (W, X), argnums=[-1]).ok
+    other = ffnn.check_gradients(layer, (W, X), argnums=0, reference=lambda W, x: x @ (2 * W).T)
+    assert "0.5 times" in other.leaves[0].diagnosis.message
+
+
+def test_any_pytree_and_what_is_no_float_passes_through():
+    layer = rule(right)
+
+    def fn(tree, static, key, rows):
+        noise = jax.random.normal(key, (), tree["x"].dtype)
+        assert static == "name"
+        return {"out": layer(tree["w"], tree["x"])[rows], "count": rows}, noise * tree["x"][0, 0]
+
+    args = ({"w": W, "x": X}, "name", jax.random.key(1), jnp.array([0, 2]))
+    report = ffnn.check_gradients(fn, args)
+    assert report.ok
+    assert [leaf.path for leaf in report.leaves] == ["args[0]['w']", "args[0]['x']"]
+
+
+def negate(x):
+    return jnp.sin(x)
+
+
+sine = jax.custom_vjp(negate)
+sine.defvjp(lambda x: (jnp.sin(x), x), lambda x, ct: (-ct * jnp.cos(x),))
+sine_jvp = jax.custom_jvp(negate)
+sine_jvp.defjvp(lambda p, t: (jnp.sin(*p), -t[0] * jnp.cos(*p)))
+
+
+@pytest.mark.parametrize("bad", [sine, sine_jvp], ids=["vjp", "jvp"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda f, x: jax.jit(f)(x),
+        lambda f, x: jax.lax.scan(lambda c, _: (f(c), c), x, None, length=3)[0],
+        lambda f, x: jax.lax.cond(x[0, 0] > -100, f, lambda x: x, x),
+        lambda f, x: jax.lax.fori_loop(0, 3, lambda _, c: f(c), x),
+        lambda f, x: jax.checkpoint(f)(x),
+        lambda f, x: jax.vmap(f)(x),
+        lambda f, x: jax.lax.scan(lambda c, _: (jax.jit(jax.vmap(f))(c), c), x, None, length=1)[0],
+    ],
+    ids=["jit", "scan", "cond", "fori", "checkpoint", "vmap", "nested"],
+)
+def test_rules_are_found_wherever_they_are(bad, wrap):
+    """The primal without its rules is right, and the wrong rule is found out, inside anything."""
+    plain = jax.grad(lambda x: jnp.sum(without_rules(lambda x: wrap(bad, x))(x) * X))(X)
+    expected = jax.grad(lambda x: jnp.sum(wrap(negate, x) * X))(X)
+    np.testing.assert_allclose(plain, expected, rtol=1e-5, atol=1e-6)
+    assert count_rules(lambda x: wrap(bad, x), (X,)) >= 1
+    assert not ffnn.check_gradients(lambda x: wrap(bad, x), (X,)).ok
+
+
+def test_while_loops_keep_their_rules_out_of_the_primal():
+    def fn(x):
+        return jax.lax.while_loop(lambda c: c[1] < 2, lambda c: (sine(c[0]), c[1] + 1), (x, 0))[0]
+
+    np.testing.assert_allclose(without_rules(fn)(X), jnp.sin(jnp.sin(X)), rtol=1e-6)
+
+
+def test_rules_of_jax_itself_stay():
+    """relu′(0) = 0 is JAX's convention, made by a rule of JAX's own."""
+    assert count_rules(lambda x: jax.nn.relu(x), (X,)) == 0
+    assert jax.grad(without_rules(lambda x: jax.nn.relu(x)))(0.0) == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("g", ["relu", "gelu", "tanh"])
+def test_the_library_s_own_rules(g, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        net = ffnn.Network((4, 16, 16, 3), activation=g, output="softmax")
+        point = examples(net, dtype=dtype, batch=(8,))
+        report = ffnn.check_gradients(
+            lambda net, p, x, y, w: ffnn.loss(net, p, x, y, weights=w), (net, *point)
+        )
+        assert report.ok, str(report)
+        assert len(report.leaves) == 9
+        assert ffnn.check_gradients(ffnn.apply, (net, point.params, point.x)).ok
+
+
+@pytest.mark.parametrize("width", [16, 256])
+def test_no_alarm_on_right_relu_networks(width):
+    """Differences alarm on wide ReLU networks, for some unit is always near its kink."""
+    net = ffnn.Network((8, width, width, 4), output="softmax")
+    for seed in range(3):
+        params, x, y, _ = examples(net, seed=seed, batch=(16,))
+        report = ffnn.check_gradients(ffnn.loss, (net, params, x, y), argnums=(1, 2))
+        assert report.ok, str(report)
+
+
+def test_diagnosis_of_a_gradient_that_ought_to_be_0():
+    found = diagnose(np.ones(3), np.zeros(3), 1e-6)
+    assert found.fault == "wrong"
+    assert "1.73" in found.message
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"fn": 3}, TypeError, "fn: expected a function"),
+        ({"args": [W, X]}, TypeError, "args: expected a tuple"),
+        ({"reference": "no"}, TypeError, "reference: expected a function"),
+        ({"args": (jnp.arange(3), 2)}, TypeError, "args: expected a floating leaf"),
+        ({"argnums": 2}, ValueError, "argnums: expected from 0 to 1"),
+        ({"argnums": (0, -3)}, ValueError, "argnums: expected from 0 to 1"),
+        ({"fn": lambda W, x: jnp.argmax(W)}, TypeError, "fn: expected a floating output"),
+        ({"reference": lambda W, x: W}, TypeError, "reference: expected the outputs of fn"),
+        ({"args": (W * jnp.nan, X)}, ValueError, "args: expected a point where fn is finite"),
+    ],
+)
+def test_bad_input(change, error, message):
+    arguments = {"fn": lambda W, x: x @ W.T, "args": (W, X), **change}
+    with pytest.raises(error, match=message):
+        ffnn.check_gradients(arguments.pop("fn"), arguments.pop("args"), **arguments)
+
+
+@pytest.mark.parametrize("g", ACTIVATIONS)
+def test_every_activation_s_rule_alone(g):
+    row = ffnn.activations.ACTIVATIONS[g]
+
+    def forward(a):
+        h = row.value(a)
+        return h, a if row.keep == "a" else h
+
+    with_rule = jax.custom_vjp(lambda a: row.value(a))
+    with_rule.defvjp(forward, lambda kept, ct: (ct * row.derivative(kept),))
+    kink_and_more = jnp.asarray([-3.0, -1.0, 0.0, 1e-3, 1.0, 3.0])
+    report = ffnn.check_gradients(with_rule, (kink_and_more,))
+    assert report.ok, str(report)

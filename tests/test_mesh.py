@@ -1,0 +1,133 @@
+"""Gradients on meshes: Auto and Explicit axes, data × model, shard_map inside and out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sweep_checks
+from cases import assert_close, examples
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import ffnn_jax as ffnn
+
+NETWORKS = [
+    ffnn.Network((4, 8, 6, 2), activation=("relu", "tanh"), output="softmax"),
+    ffnn.Network((4, 8, 6, 2), activation="gelu", output="logistic"),
+    ffnn.Network((4, 2)),
+]
+LOSSES = {"ours": ffnn.loss, "autodiff": ffnn.loss_autodiff}
+
+
+def on_host(tree):
+    return jax.tree.map(np.asarray, tree)
+
+
+def gradients(loss, net, point, weights=None):
+    grad = jax.grad(lambda p, x, y, w: loss(net, p, x, y, weights=w), (0, 1, 2))
+    return jax.jit(grad)(point.params, point.x, point.y, weights)
+
+
+@pytest.mark.parametrize("net", NETWORKS, ids=["mixed", "gelu", "linear"])
+def test_shard_map_inside(net):
+    sweep_checks.check_shard_map(ffnn, net, examples(net, batch=(8,)))
+
+
+@pytest.mark.parametrize("net", NETWORKS, ids=["mixed", "gelu", "linear"])
+def test_explicit_mesh(net):
+    sweep_checks.check_explicit_mesh(ffnn, net, examples(net, batch=(8,)))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_shard_map_with_everything_split(loss):
+    """x, y and weights split, all of them differentiated, the gradient taken outside."""
+    net, point = NETWORKS[0], examples(NETWORKS[0], batch=(8,))
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+
+    def value(params, x, y, weights):
+        def local(params, x, y, weights):
+            part = LOSSES[loss](net, params, x, y, weights=weights) * jnp.sum(weights)
+            return jax.lax.psum(part, "data") / jax.lax.psum(jnp.sum(weights), "data")
+
+        specs = (P(), P("data"), P("data"), P("data"))
+        return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P())(params, x, y, weights)
+
+    found = jax.jit(jax.value_and_grad(value, (0, 1, 2, 3)))(*point)
+    expected = jax.jit(
+        jax.value_and_grad(
+            lambda p, x, y, w: ffnn.loss_autodiff(net, p, x, y, weights=w), (0, 1, 2, 3)
+        )
+    )(*point)
+    assert_close(on_host(found), on_host(expected), 5e-6)
+
+
+@pytest.mark.parametrize("apply", [ffnn.apply, ffnn.apply_autodiff])
+def test_apply_in_shard_map(apply):
+    net, point = NETWORKS[1], examples(NETWORKS[1], batch=(8,))
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+
+    def total(apply, params, x):
+        return jnp.sum(apply(net, params, x) ** 3)
+
+    def split(params, x):
+        def local(params, x):
+            return jax.lax.psum(total(apply, params, x), "data")
+
+        return jax.shard_map(local, mesh=mesh, in_specs=(P(), P("data")), out_specs=P())(params, x)
+
+    found = jax.jit(jax.value_and_grad(split, (0, 1)))(point.params, point.x)
+    expected = jax.value_and_grad(lambda p, x: total(ffnn.apply_autodiff, p, x), (0, 1))(
+        point.params, point.x
+    )
+    assert_close(on_host(found), on_host(expected), 5e-6)
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("weighted", [False, True], ids=["mean", "weighted"])
+def test_data_split(axis_type, weighted):
+    net, point = NETWORKS[0], examples(NETWORKS[0], batch=(8,))
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(axis_type,))
+    expected = on_host(
+        gradients(ffnn.loss_autodiff, net, point, point.weights if weighted else None)
+    )
+    with jax.set_mesh(mesh):
+        params = jax.device_put(point.params, NamedSharding(mesh, P()))
+        x, y, w = (jax.device_put(t, NamedSharding(mesh, P("data"))) for t in point[1:])
+        placed = point._replace(params=params, x=x, y=y)
+        found = gradients(ffnn.loss, net, placed, w if weighted else None)
+        assert_close(on_host(found), expected, 5e-6)
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_y_and_weights_on_every_device_while_x_is_split(axis_type):
+    """Cotangents come back where their primals live, also when those are not split."""
+    net, point = NETWORKS[0], examples(NETWORKS[0], batch=(8,))
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(axis_type,))
+    expected = on_host(gradients(ffnn.loss_autodiff, net, point))
+    with jax.set_mesh(mesh):
+        x = jax.device_put(point.x, NamedSharding(mesh, P("data")))
+        params, y = jax.device_put((point.params, point.y), NamedSharding(mesh, P()))
+        found = gradients(ffnn.loss, net, point._replace(params=params, x=x, y=y))
+        assert_close(on_host(found), expected, 5e-6)
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_data_and_model_split(axis_type):
+    """W_k split by rows over `model`, the batch over `data`, where jax.grad itself runs."""
+    net, point = NETWORKS[0], examples(NETWORKS[0], batch=(8,))
+    mesh = jax.make_mesh((2, 2), ("data", "model"), axis_types=(axis_type,) * 2)
+    expected = on_host(gradients(ffnn.loss_autodiff, net, point))
+    rows = ffnn.Layer(NamedSharding(mesh, P("model", None)), NamedSharding(mesh, P("model")))
+    whole = ffnn.Layer(NamedSharding(mesh, P()), NamedSharding(mesh, P()))
+    with jax.set_mesh(mesh):
+        layers = (rows, whole, whole) if axis_type == AxisType.Explicit else (rows, rows, whole)
+        x, y = (jax.device_put(t, NamedSharding(mesh, P("data"))) for t in (point.x, point.y))
+        try:
+            placed = point._replace(params=jax.device_put(point.params, layers), x=x, y=y)
+            reference = gradients(ffnn.loss_autodiff, net, placed)
+        except jax.errors.JAXTypeError:  # pragma: no cover
+            pytest.skip("autodiff itself does not run on this placement")
+        assert_close(on_host(reference), expected, 5e-6)
+        found = gradients(ffnn.loss, net, placed)
+        assert_close(on_host(found), expected, 5e-6)
+        assert found[0][0].W.sharding.spec == placed.params[0].W.sharding.spec

@@ -1,0 +1,68 @@
+"""The scripts and benchmarks run, and end with the JSON object they promise."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def last_line(*words, status=0):
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == status, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_agreement():
+    record = last_line("scripts/agreement.py", "--networks", "12", "--seed", "3")
+    assert record["ok"]
+    assert [row["dtype"] for row in record["dtypes"]] == [
+        "float64",
+        "float32",
+        "bfloat16",
+        "float16",
+    ]
+    for row in record["dtypes"]:
+        assert 0.3 < row["median_error_ratio"] < 3
+
+
+def test_memory():
+    record = last_line(
+        "scripts/memory.py", "--layers", "16", "--width", "64", "--batch", "512", status=1
+    )
+    assert record["table"]["relu"]["by hand"] < record["table"]["relu"]["autodiff"]
+
+
+def test_throughput():
+    record = last_line("benchmarks/throughput.py", "--only", "A", "--rounds", "2")
+    (network,) = record["networks"]
+    assert network["sizes"] == [4, 16, 3]
+    for loop in ("step", "scan"):
+        assert network[f"ratio {loop}"] > 0
+        for rule in ("by hand", "autodiff"):
+            assert network[f"{rule} {loop}"]["us"] > 0
+
+
+@pytest.mark.parametrize("script", ["agreement", "memory", "fashion_mnist"])
+def test_help(script):
+    done = subprocess.run(
+        [sys.executable, f"scripts/{script}.py", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0
+    assert "--" in done.stdout
