@@ -49,13 +49,13 @@ def gradients(
     Returns:
       (ℒ, `Gradients`).
     """
-    params, x, y, weights = network.as_examples(net, params, x, y, weights)
-    tape = network.run(net, params, x)
-    value = network.batch_loss(net, tape.a[-1], y, weights)
-    share = _example_shares(tape.a[-1], weights)
+    params, h_0, y, w = network.as_examples(net, params, x, y, weights)
+    tape = network.run(net, params, h_0)
+    value = network.batch_loss(net, tape.a[-1], y, w)
+    share = _example_shares(tape.a[-1], w)
     grad_yhat = share * outputs.grad_yhat(network.loss_of(net), tape.yhat, y)
     grad_a_L = share * outputs.grad_a(net.output, network.loss_of(net), tape.a[-1], y)
-    return value, Gradients(*sweep(net, params, x, keep(net, tape), grad_a_L), grad_yhat)
+    return value, Gradients(*sweep(net, params, h_0, keep(net, tape), grad_a_L), grad_yhat)
 
 
 def loss(

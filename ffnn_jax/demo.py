@@ -113,10 +113,12 @@ def _train(key: jax.Array, train: Any, test: Any, epochs: int) -> float:
     )
     seconds = time.perf_counter() - start
     right = np.asarray(jnp.argmax(apply(NET, result.params, test[0]), axis=-1)) == test[1]
-    for epoch in sorted({1, 2, 5, 10, 20, epochs}):
-        if epoch <= epochs:
-            value, share = (column[epoch - 1] for column in result.history[1:3])
-            print(f"   after epoch {epoch:3}: test loss {value:.4f}, test accuracy {share:.4f}")
+    accuracies = result.history.validation_accuracy
+    assert accuracies is not None  # there are validation data, and the outputs are classes
+    seen = zip(result.history.loss, accuracies, strict=True)
+    for epoch, (value, share) in enumerate(seen, start=1):
+        if epoch in (1, 2, 5, 10, 20, epochs):
+            print(f"   epoch {epoch:3}: loss {value:.4f}, accuracy on the test digits {share:.4f}")
     print(f"   {seconds:.1f} s, compilation included.")
     print()
     print(f"   test accuracy {right.mean():.4f}: {right.sum()} of {len(right)} digits never seen.")

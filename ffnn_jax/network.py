@@ -224,8 +224,8 @@ def loss_autodiff(
 
     Args, returns and raises as `loss`.
     """
-    params, x, y, weights = as_examples(net, params, x, y, weights)
-    return batch_loss(net, run(net, params, x).a[-1], y, weights)
+    params, inputs, y, share = as_examples(net, params, x, y, weights)
+    return batch_loss(net, run(net, params, inputs).a[-1], y, share)
 
 
 # For the modules above: the same without checks, and the checks ----------------------------------
@@ -291,7 +291,9 @@ def as_inputs(net: Network, params: Params, x: ArrayLike) -> tuple[Params, jax.A
     return jax.tree.map(checks.to_jax, tuple(params)), checks.to_jax(x, dtype)
 
 
-def as_examples(net: Network, params: Params, x: Any, y: Any, weights: Any):
+def as_examples(
+    net: Network, params: Params, x: Any, y: Any, weights: Any
+) -> tuple[Params, jax.Array, Any, jax.Array | None]:
     """params, x, y and weights, checked, numbers in the dtype of the parameters."""
     check_network(net)
     dtype = checks.check_params(net.sizes, params)

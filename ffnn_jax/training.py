@@ -268,7 +268,7 @@ def fit(
     x, y = _check_dataset("data", net, data, weights)
     batch_size = _check_batch_size(batch_size, x)
     held_out = None if validation is None else _check_dataset("validation", net, validation, None)
-    now = init_state(net, optimizer, key) if state is None else state
+    now = state or init_state(net, optimizer, jnp.asarray(key))
     _, x, y, weights = network.as_examples(net, now.params, x, y, weights)
     if held_out is not None:
         held_out = network.as_examples(net, now.params, *held_out, None)[1:3]
