@@ -19,11 +19,12 @@ from ffnn_jax.data import (
     load_iris,
     load_linnerud,
     load_wine,
-    read_idx,
     split,
     standardize,
 )
+from ffnn_jax.fitting import Fit, History, NonFiniteLossError, fit
 from ffnn_jax.gradcheck import Diagnosis, LeafReport, Report, check_gradients
+from ffnn_jax.idx import read_idx
 from ffnn_jax.network import (
     Layer,
     Network,
@@ -37,11 +38,7 @@ from ffnn_jax.network import (
 from ffnn_jax.outputs import Loss
 from ffnn_jax.training import (
     Descent,
-    Fit,
-    History,
-    NonFiniteLossError,
     TrainState,
-    fit,
     gradient_descent,
     init_state,
     train_epoch,

@@ -15,9 +15,10 @@ import optax
 
 from ffnn_jax.backprop import apply, loss
 from ffnn_jax.data import load_digits, split
+from ffnn_jax.fitting import fit
 from ffnn_jax.gradcheck import Report, check_gradients
 from ffnn_jax.network import Network, init, loss_autodiff
-from ffnn_jax.training import fit, init_state, train_epoch
+from ffnn_jax.training import init_state, train_epoch
 
 NET = Network((64, 128, 64, 10), activation="relu", output="softmax")
 BATCH_SIZE = 32

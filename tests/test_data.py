@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ffnn_jax import data
-from ffnn_jax.data import read_idx, split, standardize
+from ffnn_jax import data, idx
+from ffnn_jax.data import split, standardize
+from ffnn_jax.idx import read_idx
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 PACKINGS = {"plain": bytes, "gzip": lambda raw: gzip.compress(raw, compresslevel=1)}
@@ -183,7 +184,7 @@ def test_idx_size_0_is_an_empty_array(write, shape):
 
 
 def test_idx_longer_than_a_chunk(write):
-    values = np.arange(data.CHUNK + 5, dtype=np.int32)
+    values = np.arange(idx.CHUNK + 5, dtype=np.int32)
     np.testing.assert_array_equal(read_idx(write(idx_bytes(values))), values)
 
 

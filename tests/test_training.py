@@ -15,7 +15,7 @@ import pytest
 from cases import assert_close, examples
 
 import ffnn_jax as ffnn
-from ffnn_jax import training
+from ffnn_jax import fitting, training
 
 NET = ffnn.Network((4, 8, 3), activation="tanh", output="softmax")
 KEY = jax.random.key(0)
@@ -165,10 +165,10 @@ def test_epoch_is_compiled_once():
     x, y = data(51)
     state = ffnn.init_state(NET, SGD, KEY)
     ffnn.train_epoch(NET, SGD, state, x, y, batch_size=17)
-    before = training._compiled_epoch._cache_size()
+    before = training.compiled_epoch._cache_size()
     for _ in range(3):
         state, _ = ffnn.train_epoch(NET, SGD, state, x, y, batch_size=17)
-    assert training._compiled_epoch._cache_size() == before
+    assert training.compiled_epoch._cache_size() == before
 
 
 # fit ---------------------------------------------------------------------------------------------
@@ -211,17 +211,17 @@ def test_fit_goes_on_from_a_state_bit_for_bit():
 
 
 def test_fit_compiles_once():
-    optimizer, before = optax.sgd(0.05), training._compiled_epoch._cache_size()
+    optimizer, before = optax.sgd(0.05), training.compiled_epoch._cache_size()
     fit(optimizer=optimizer, epochs=5, data=data(53))
-    assert training._compiled_epoch._cache_size() == before + 1
+    assert training.compiled_epoch._cache_size() == before + 1
 
 
 def test_validation_in_blocks(monkeypatch):
     x, y = data(50)
-    whole = training._evaluate(NET, ffnn.init(NET, KEY), jnp.asarray(x), jnp.asarray(y))
-    monkeypatch.setattr(training, "EVALUATION_ROWS", 16)
+    whole = fitting._evaluate(NET, ffnn.init(NET, KEY), jnp.asarray(x), jnp.asarray(y))
+    monkeypatch.setattr(fitting, "EVALUATION_ROWS", 16)
     jax.clear_caches()
-    blocks = training._evaluate(NET, ffnn.init(NET, KEY), jnp.asarray(x), jnp.asarray(y))
+    blocks = fitting._evaluate(NET, ffnn.init(NET, KEY), jnp.asarray(x), jnp.asarray(y))
     np.testing.assert_allclose(blocks, whole, rtol=1e-5)
 
 
@@ -298,7 +298,7 @@ def test_the_step_of_a_loss_that_is_no_number_is_the_right_one():
 
 def test_ctrl_c_gives_back_the_state_so_far(monkeypatch):
     """Interrupted in the third epoch: the state after two, and a warning that says so."""
-    epoch, calls = training._compiled_epoch, []
+    epoch, calls = training.compiled_epoch, []
 
     def third_is_interrupted(*args):
         calls.append(1)
@@ -307,7 +307,7 @@ def test_ctrl_c_gives_back_the_state_so_far(monkeypatch):
         return epoch(*args)
 
     expected = fit(epochs=2)
-    monkeypatch.setattr(training, "_compiled_epoch", third_is_interrupted)
+    monkeypatch.setattr(fitting, "compiled_epoch", third_is_interrupted)
     with pytest.warns(UserWarning, match="interrupted in epoch 3 of 9"):
         result = fit(epochs=9)
     leaves_equal(result.state, expected.state)
