@@ -52,7 +52,7 @@ def gradients(
     params, h_0, y, w = network.as_examples(net, params, x, y, weights)
     tape = network.run(net, params, h_0)
     value = network.batch_loss(net, tape.a[-1], y, w)
-    share = _example_shares(tape.a[-1], w)
+    share = network.shares(tape.a[-1], w)
     grad_yhat = share * outputs.grad_yhat(network.loss_of(net), tape.yhat, y)
     grad_a_L = share * outputs.grad_a(net.output, network.loss_of(net), tape.a[-1], y)
     return value, Gradients(*sweep(net, params, h_0, keep(net, tape), grad_a_L), grad_yhat)
@@ -171,11 +171,6 @@ def _after(gradient: jax.Array, a: jax.Array) -> jax.Array:
     return jnp.where(jnp.isnan(gradient), gradient, a)
 
 
-def _example_shares(a: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """w_i / Σ_i w_i, (*batch, 1), to go with (*batch, n_L)."""
-    return jnp.expand_dims(network.shares(a[..., 0], weights), -1)
-
-
 # The rules ---------------------------------------------------------------------------------------
 
 
@@ -213,10 +208,10 @@ def _loss_forward(net, params, x, y, weights):
 
 def _loss_backward(net, residuals, grad_loss):
     params, x, y, weights, value, kept = residuals
-    a_L, share = kept[-1], grad_loss * _example_shares(kept[-1], weights)
+    a_L, share = kept[-1], grad_loss * network.shares(kept[-1], weights)
     grad_a_L = share * outputs.grad_a(net.output, network.loss_of(net), a_L, y)
     grad_params, _, grads_h = sweep(net, params, x, kept, grad_a_L)
-    losses, grad_y = _grad_y(net, a_L, y, share[..., 0])
+    losses, grad_y = _grad_y(net, a_L, y, share)
     grad_weights = None
     if weights is not None:  # ∂ℒ/∂w_i = (ℓ_i − ℒ) / Σ_i w_i
         part = grad_loss * (losses - value) / network.total(weights).astype(weights.dtype)
@@ -225,7 +220,7 @@ def _loss_backward(net, residuals, grad_loss):
 
 
 def _grad_y(net, a_L, y, share):
-    """ℓ_i, and Σ_i share_i ∂ℓ_i/∂y, with None for the integers in y, which have no gradient."""
+    """ℓ_i, and share_i ∂ℓ_i/∂y, with None for the integers in y, which have no gradient."""
     leaves, tree = jax.tree.flatten(y)
     floating = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
 
@@ -237,7 +232,8 @@ def _grad_y(net, a_L, y, share):
 
     varied = [leaf for f, leaf in zip(floating, leaves, strict=True) if f]
     losses, pullback = jax.vjp(losses_of, *varied)
-    grads = map(cotangent_like, varied, pullback(share))
+    share = jnp.squeeze(share, -1) if share.ndim else share
+    grads = map(cotangent_like, varied, pullback(share * jnp.ones_like(losses)))
     return losses, tree.unflatten([next(grads) if f else None for f in floating])
 
 

@@ -7,6 +7,7 @@ them by itself. `backprop` gives the same values with the gradient written by ha
 """
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -246,14 +247,15 @@ def batch_loss(net: Network, a: jax.Array, y: Any, weights: jax.Array | None) ->
     losses = outputs.example_losses(net.output, loss_of(net), a, y)
     if weights is None:
         return jnp.mean(losses)
-    return jnp.sum(shares(losses, weights) * losses)
+    return jnp.sum(shares(a, weights)[..., 0] * losses)
 
 
-def shares(losses: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """w_i / Σ_i w_i, (*batch,): what ∂ℒ/∂ℓ_i is."""
+def shares(a: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """∂ℒ/∂ℓ_i = w_i / Σ_i w_i, (*batch, 1) to go with a_L, or the scalar 1/N without weights."""
     if weights is None:
-        return jnp.full_like(losses, 1 / losses.size)
-    return (weights.astype(_at_least_float32(weights.dtype)) / total(weights)).astype(losses.dtype)
+        return jnp.asarray(1 / math.prod(a.shape[:-1]), a.dtype)
+    wide = weights.astype(_at_least_float32(weights.dtype))
+    return jnp.expand_dims((wide / total(weights)).astype(a.dtype), -1)
 
 
 def total(weights: jax.Array) -> jax.Array:

@@ -60,11 +60,11 @@ PLANTED = {
         "return grad_params, grads_h[0]\n",
         "return grad_params, grads_h[1]\n",
     ),
-    "cotangent ignored": ("backprop", "kept[-1], grad_loss * _ex", "kept[-1], _ex"),
+    "cotangent ignored": ("backprop", "kept[-1], grad_loss * net", "kept[-1], net"),
     "weights ignored": (
         "backprop",
-        "grad_loss * _example_shares(kept[-1], weights)",
-        "grad_loss * _example_shares(kept[-1], None)",
+        "grad_loss * network.shares(kept[-1], weights)",
+        "grad_loss * network.shares(kept[-1], None)",
     ),
     "∇y of the wrong sign": (
         "backprop",
@@ -78,8 +78,8 @@ PLANTED = {
         "output.pullback(output.value(kept[-1]), grad_yhat)",
         "grad_yhat",
     ),
-    "no 1/N": ("network", "1 / losses.size", "1.0"),
-    "weights not normalised": ("network", " / total(weights))", ")"),
+    "no 1/N": ("network", "1 / math.prod(a.shape[:-1])", "1.0"),
+    "weights not normalised": ("network", "(wide / total(weights))", "wide"),
     "ŷ − y the wrong way round": (
         "outputs",
         "yhat - _as_numbers(y, yhat)\n    return yhat * jnp",
