@@ -259,10 +259,10 @@ def _softmax_binary_cross_entropy(a: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _softmax_binary_cross_entropy_gradient(a: jax.Array, y: jax.Array) -> jax.Array:
-    """∇a_j = n_L ŷ_j − y_j − Σ_{i≠j} (1 − y_i) ŷ_j / (1 − ŷ_i).
+    """∇a_j = ŷ_j (1 + Σ_{i≠j} t_i) − y_j,  t_i = (y_i − ŷ_i) / (1 − ŷ_i).
 
-    From ∂ log(1 − ŷ_i)/∂a_j = 1(i≠j) ŷ_j / (1 − ŷ_i) − ŷ_j. For the largest ŷ_i the ratio is
-    taken as the difference of two logarithms, for 1 − ŷ_i may round to 0.
+    From ∂ log(1 − ŷ_i)/∂a_j = 1(i≠j) ŷ_j / (1 − ŷ_i) − ŷ_j. For the largest ŷ_i, whose 1 − ŷ_i may
+    round to 0, ŷ_j t_i = ŷ_j − (1 − y_i) r_j, the ratio r_j = ŷ_j / (1 − ŷ_i) by logarithms.
     """
     y = _as_numbers(y, a)
     log_yhat = jax.nn.log_softmax(a, axis=-1)
@@ -272,11 +272,11 @@ def _softmax_binary_cross_entropy_gradient(a: jax.Array, y: jax.Array) -> jax.Ar
     def of_largest(t: jax.Array) -> jax.Array:
         return jnp.sum(jnp.where(largest, t, 0), axis=-1, keepdims=True)
 
-    smaller = jnp.where(largest, 0, (1 - y) / (1 - jnp.where(largest, 0, yhat)))
-    from_smaller = yhat * (jnp.sum(smaller, axis=-1, keepdims=True) - smaller)
-    log_ratio = jnp.where(largest, 0, log_yhat - of_largest(_log_complement(a)))
-    from_largest = jnp.where(largest, 0, of_largest(1 - y) * jnp.exp(log_ratio))
-    return a.shape[-1] * yhat - y - from_smaller - from_largest
+    t = jnp.where(largest, 0, (y - yhat) / (1 - jnp.where(largest, 0, yhat)))
+    from_smaller = yhat * (1 + jnp.sum(t, axis=-1, keepdims=True) - t)
+    r = jnp.exp(jnp.where(largest, 0, log_yhat - of_largest(_log_complement(a))))
+    from_largest = jnp.where(largest, 0, yhat - (1 - of_largest(y)) * r)
+    return from_smaller + from_largest - y
 
 
 PAIRS: dict[tuple[str, str], Pair] = {

@@ -13,9 +13,12 @@ leaf (every ∇W_k, ∇b_k and ∇x) three gradients of the loss are taken:
 
 and the table gives, for each dtype, over all leaves: the worst and the median relative difference
 of by hand and autodiff, ‖by hand − autodiff‖ / ‖autodiff‖; the worst error of either against the
-truth; and the median of (error by hand) / (error of autodiff). Relative to a leaf's own norm a
-difference can be large only because the sum over the batch cancelled; such a leaf is as wrong
-under autodiff, and the ratio says so. The last line of stdout is one JSON object.
+truth; the median of (error by hand) / (error of autodiff); how many leaves differ by more than
+the bar; and at how many of those by hand is more than twice as far from the truth as autodiff.
+Where the sum over the batch cancels, a short dtype has few digits left of a leaf, by hand and
+under autodiff alike: such a leaf is above the bar and autodiff's own error with it. Exit status 1
+if in float64 or float32 any leaf is above the bar, or in any dtype by hand is the worse one at a
+leaf above it. The last line of stdout is one JSON object.
 """
 
 import argparse
@@ -181,7 +184,7 @@ def measure(dtype, seed, numbers):
 def summary(dtype, networks, rows):
     """One line of the table."""
     difference, ours, theirs = np.asarray(rows, np.float64).T
-    both = (ours > 0) & (theirs > 0)
+    both, above = (ours > 0) & (theirs > 0), difference > BARS[dtype]
     return {
         "dtype": dtype,
         "networks": networks,
@@ -192,7 +195,8 @@ def summary(dtype, networks, rows):
         "worst_error_autodiff": float(theirs.max()),
         "median_error_ratio": float(np.median(ours[both] / theirs[both])),
         "bar": BARS[dtype],
-        "ok": bool(difference.max() <= BARS[dtype]),
+        "above_bar": int(above.sum()),
+        "worse_than_autodiff": int((above & (ours > 2 * theirs)).sum()),
     }
 
 
@@ -221,10 +225,11 @@ def main():
                 f"{dtype:10}{networks:9}{len(rows):8}{r['worst_difference']:10.1e}"
                 f"{r['median_difference']:10.1e}{r['worst_error_by_hand']:10.1e}"
                 f"{r['worst_error_autodiff']:10.1e}{r['median_error_ratio']:7.2f}"
-                f"   difference {'within' if r['ok'] else 'ABOVE'} {r['bar']:.0e}",
+                f"{r['above_bar']:6} above {r['bar']:.0e}, {r['worse_than_autodiff']} worse",
                 flush=True,
             )
-    ok = all(result["ok"] for result in results)
+    ok = not any(r["worse_than_autodiff"] for r in results)
+    ok = ok and not any(r["above_bar"] for r in results if r["dtype"] in ("float64", "float32"))
     seconds = round(time.perf_counter() - start, 1)
     record = {"ok": ok, "jax": jax.__version__, "seconds": seconds, "dtypes": results}
     print(json.dumps(record))
