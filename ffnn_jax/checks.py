@@ -9,7 +9,7 @@ traces; values only where there are any (an array that is being traced has none)
 import difflib
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import jax
@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
+
+FLOAT_DTYPES = tuple(map(jnp.dtype, ("float64", "float32", "bfloat16", "float16")))
 
 
 def check_name(argument: str, name: Any, known: Iterable[str]) -> str:
@@ -33,7 +35,7 @@ def check_name(argument: str, name: Any, known: Iterable[str]) -> str:
 
 def check_sizes(sizes: Any) -> tuple[int, ...]:
     """(n_0, …, n_L) as a tuple of positive ints, at least two of them."""
-    if isinstance(sizes, str | int) or not isinstance(sizes, Iterable):
+    if not isinstance(sizes, Iterable) or isinstance(sizes, str | bytes | Set | Mapping):
         raise TypeError(f"sizes: expected (n_0, ..., n_L), a tuple of ints; got {sizes!r}")
     sizes = tuple(sizes)
     return tuple(check_positive_int(f"sizes[{k}]", n) for k, n in enumerate(_at_least_two(sizes)))
@@ -77,7 +79,7 @@ def check_float_dtype(argument: str, dtype: Any) -> np.dtype:
         known = jnp.dtype(dtype)
     except TypeError:
         known = None
-    if known is None or not jnp.issubdtype(known, jnp.floating):
+    if known is None or known not in FLOAT_DTYPES:
         raise TypeError(
             f"{argument}: expected float64, float32, bfloat16 or float16, got {dtype!r}"
         )
@@ -101,7 +103,10 @@ def check_key(key: Any) -> None:
 
 
 def check_params(sizes: Sequence[int], params: Any) -> np.dtype:
-    """Parameters of a network of these sizes, all of one floating dtype, which is returned."""
+    """Parameters of a network of these sizes, all of one floating dtype, which is returned.
+
+    With 64-bit types switched off float64 is float32, as everywhere in JAX.
+    """
     layers = len(sizes) - 1
     if not isinstance(params, tuple | list) or not all(
         hasattr(layer, "W") and hasattr(layer, "b") for layer in params
@@ -116,14 +121,15 @@ def check_params(sizes: Sequence[int], params: Any) -> np.dtype:
         for name, shape in (("W", (sizes[k], sizes[k - 1])), ("b", (sizes[k],))):
             leaf = f"params[{k - 1}].{name}"
             array = as_array(leaf, getattr(layer, name))
-            if not jnp.issubdtype(array.dtype, jnp.floating):
-                raise TypeError(f"{leaf}: expected a floating dtype, got {array.dtype}")
+            if array.dtype not in FLOAT_DTYPES:
+                known = ", ".join(str(dtype) for dtype in FLOAT_DTYPES)
+                raise TypeError(f"{leaf}: expected one of {known}, got {array.dtype}")
             if array.shape != shape:
                 raise ValueError(f"{leaf}: expected shape {shape}, got {array.shape}")
             dtypes.add(np.dtype(array.dtype))
     if len(dtypes) > 1:
         raise TypeError(f"params: expected one dtype for all, got {sorted(map(str, dtypes))}")
-    return dtypes.pop()
+    return np.dtype(jax.dtypes.canonicalize_dtype(dtypes.pop()))
 
 
 def check_x(width: int, x: Any) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from ffnn_jax.training import (
     TrainState,
     check_batch_size,
     check_optimizer,
+    check_state,
     compiled_epoch,
     init_state,
     rows_of,
@@ -199,10 +200,8 @@ def _check_start(net, optimizer, key, state) -> None:
         raise ValueError(f"key, state: expected one of the two, got {came}")
     if state is None:
         checks.check_key(key)
-    elif not isinstance(state, TrainState):
-        raise TypeError(f"state: expected a TrainState, got {type(state).__name__}")
     else:
-        checks.check_params(net.sizes, state.params)
+        check_state(net, state)
 
 
 def _check_dataset(argument, net, data, weights) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ them by itself. `backprop` gives the same values with the gradient written by ha
 
 import dataclasses
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -290,7 +291,8 @@ def as_inputs(net: Network, params: Params, x: ArrayLike) -> tuple[Params, jax.A
     check_network(net)
     dtype = checks.check_params(net.sizes, params)
     checks.check_x(net.sizes[0], x)
-    return jax.tree.map(checks.to_jax, tuple(params)), checks.to_jax(x, dtype)
+    cast = partial(checks.to_jax, dtype=dtype)
+    return jax.tree.map(cast, tuple(params)), cast(x)
 
 
 def as_examples(

@@ -72,10 +72,12 @@ def init_state(
     network.check_network(net)
     check_optimizer(optimizer)
     checks.check_key(key)
-    if params is not None:
-        checks.check_params(net.sizes, params)
+    dtype = None if params is None else checks.check_params(net.sizes, params)
     params_key, order_key = jax.random.split(key)
-    start = init(net, params_key) if params is None else jax.tree.map(checks.to_jax, tuple(params))
+    if params is None:
+        start = init(net, params_key)
+    else:
+        start = jax.tree.map(partial(checks.to_jax, dtype=dtype), tuple(params))
     return TrainState(start, optimizer.init(start), order_key, jnp.zeros((), jnp.int32))
 
 
@@ -109,6 +111,8 @@ def train_step(
     Raises:
       TypeError, ValueError: as `loss`.
     """
+    check_optimizer(optimizer)
+    check_state(net, state)
     value_of = partial(_value_of, net, objective, x, y, weights)
     value, grads = jax.value_and_grad(value_of)(state.params)
     updates, opt_state = optax.with_extra_args_support(optimizer).update(
@@ -152,8 +156,8 @@ def train_epoch(
     Raises:
       TypeError, ValueError: as `loss`, or a batch_size that is no int from 1 to N.
     """
-    network.check_network(net)
     check_optimizer(optimizer)
+    check_state(net, state)
     network.check_examples(net, x, y, weights)
     batch_size = check_batch_size(batch_size, x)
     _, x, y, weights = network.as_examples(net, state.params, x, y, weights)
@@ -208,6 +212,14 @@ def check_optimizer(optimizer: Any) -> None:
         raise TypeError(
             f"optimizer: expected an optax optimizer such as optax.sgd(0.1), got {optimizer!r}"
         )
+
+
+def check_state(net: Network, state: Any) -> None:
+    """state is a TrainState with parameters of the network."""
+    network.check_network(net)
+    if not isinstance(state, TrainState):
+        raise TypeError(f"state: expected a TrainState, got {type(state).__name__}")
+    checks.check_params(net.sizes, state.params)
 
 
 def check_batch_size(batch_size: Any, x: Any) -> int:

@@ -49,6 +49,8 @@ def refused(error, message, fn, *args, **kwargs):
         (5, TypeError, r"sizes: expected .* a tuple of ints; got 5"),
         ("34", TypeError, r"sizes: expected .* got '34'"),
         (None, TypeError, r"sizes: expected .* got None"),
+        ({3, 4}, TypeError, r"sizes: expected .* got \{3, 4\}"),
+        (b"34", TypeError, r"sizes: expected .* got b'34'"),
     ],
 )
 def test_sizes(sizes, error, message):
@@ -81,6 +83,7 @@ def test_plan_and_loss():
     refused(TypeError, "compute_dtype: expected float64, .* got 'int8'", ffnn.Plan, "int8")
     refused(TypeError, "compute_dtype: .* got 'half-ish'", ffnn.Plan, "half-ish")
     refused(TypeError, "compute_dtype: float64 needs 64-bit", ffnn.Plan, "float64")
+    refused(TypeError, "compute_dtype: expected float64, .* got 'float8_", ffnn.Plan, "float8_e5m2")
     refused(TypeError, "value must be a function", ffnn.Loss, "mine", 3)
     refused(TypeError, "gradient must be a function or None", ffnn.Loss, "mine", jnp.sum, 3)
     refused(TypeError, "name must be a string", ffnn.Loss, jnp.sum, jnp.sum)
@@ -109,7 +112,7 @@ BAD_PARAMS = [
     (P[0], TypeError, "params: expected a tuple of 2"),
     ({"W": 1}, TypeError, "params: expected a tuple of 2 Layer.* got builtins.dict"),
     ((P[0], P[1]._replace(b=np.zeros((2, 1), np.float32))), ValueError, r"params\[1\].b: .*\(2,\)"),
-    ((P[0], P[1]._replace(b=np.zeros(2, int))), TypeError, r"params\[1\].b: .* floating"),
+    ((P[0], P[1]._replace(b=np.zeros(2, int))), TypeError, r"params\[1\].b: expected one of"),
     ((P[0], P[1]._replace(b=np.zeros(2, np.float16))), TypeError, "params: expected one dtype"),
     ((P[0], P[1]._replace(b="zero")), TypeError, r"params\[1\].b: expected an array"),
 ]
@@ -195,6 +198,7 @@ def test_y_of_a_loss_of_ones_own():
 # fit and its kin ---------------------------------------------------------------------------------
 
 KEY = np.zeros(2, np.uint32)
+SGD = optax.sgd(0.1)
 WITH_NAN = np.where(np.arange(18).reshape(6, 3) == 7, np.nan, 1.0).astype(np.float32)
 
 
@@ -259,6 +263,17 @@ def test_binary_targets():
         batch_size=2,
         epochs=1,
     )
+
+
+def test_state():
+    for fn, more in ((ffnn.train_step, {}), (ffnn.train_epoch, {"batch_size": 2})):
+        for state in (P, None, "state"):
+            refused(
+                TypeError, "state: expected a TrainState", fn, NET, SGD, state, X, CLASSES, **more
+            )
+        state = ffnn.TrainState(OTHER, (), KEY, np.int32(0))
+        refused(ValueError, r"params\[0\].W", fn, NET, SGD, state, X, CLASSES, **more)
+        refused(TypeError, "optimizer: expected", fn, NET, 0.1, state, X, CLASSES, **more)
 
 
 def test_train_epoch():

@@ -223,3 +223,19 @@ def test_every_activation_s_rule_alone(g):
     kink_and_more = jnp.asarray([-3.0, -1.0, 0.0, 1e-3, 1.0, 3.0])
     report = ffnn.check_gradients(with_rule, (kink_and_more,))
     assert report.ok, str(report)
+
+
+def test_where_autodiff_overflows_a_wrong_rule_is_still_wrong():
+    """√(x²) at x = 1e-30: x² is 0 in float32, autodiff 1/0 · 0; the gradient is 1."""
+    x = jnp.asarray([1e-30], jnp.float32)
+
+    def root(x):
+        return jnp.sqrt(x * x)
+
+    wrong, right = jax.custom_vjp(root), jax.custom_vjp(root)
+    wrong.defvjp(lambda x: (root(x), x), lambda x, g: (0 * g,))
+    right.defvjp(lambda x: (root(x), x), lambda x, g: (g * jnp.sign(x),))
+    assert not jnp.all(jnp.isfinite(jax.grad(lambda x: root(x)[0])(x)))
+    assert not ffnn.check_gradients(wrong, (x,)).ok
+    assert ffnn.check_gradients(right, (x,)).ok
+    assert ffnn.check_gradients(root, (x,)).ok  # no worse than autodiff

@@ -82,6 +82,11 @@ def test_x_is_cast_to_the_dtype_of_the_parameters():
     assert grad(jnp.ones((2, 5), jnp.float32)).dtype == jnp.float32
 
 
+def test_numpy_parameters_of_float64_are_float32_without_64_bit_types():
+    params = (ffnn.Layer(np.ones((2, 3)), np.zeros(2)),)
+    assert ffnn.apply(ffnn.Network((3, 2)), params, np.ones((4, 3))).dtype == jnp.float32
+
+
 # init --------------------------------------------------------------------------------------------
 
 
