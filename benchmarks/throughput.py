@@ -195,12 +195,16 @@ def main() -> None:
     unknown = [name for name in names if name not in CASES]
     if unknown:
         parser.error(f"--only: {unknown[0]!r} is not one of {', '.join(CASES)}")
+    if arguments.rounds is not None and arguments.rounds < 2:
+        parser.error("--rounds: at least 2")
+    if arguments.json:
+        open(arguments.json, "a").close()  # better now than after the measurement
     card = machine()
     print("   ".join(f"{key} {value}" for key, value in card.items()))
     records = []
     for name in names:
         rounds = arguments.rounds or (5 if arguments.quick else 7 if name in "FGH" else 15)
-        records.append(measure(name, CASES[name], max(rounds, 2)))
+        records.append(measure(name, CASES[name], rounds))
         show(records[-1])
     ratios = [record["ratio scan"] for record in records]
     median, worst = statistics.median(ratios), max(ratios)

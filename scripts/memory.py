@@ -5,8 +5,9 @@
 Compiles value and gradient of the loss for each activation and prints XLA's own figure for the
 temporary memory, as a multiple of one array a layer, Σ_k n_k × batch × 4 bytes. Nothing is run;
 the figure is exact and the same every time. `checkpoint` is autodiff with jax.checkpoint around
-every layer. Exit status 1 if the hand-written gradient needs more than 1.15. The last line of
-stdout is one JSON object.
+every layer. Exit status 1 if the hand-written gradient needs more than 1.15; that bar is for the
+sizes above, for two or three arrays of work space weigh more in a shallow network. The last line
+of stdout is one JSON object.
 """
 
 import argparse
@@ -50,6 +51,8 @@ def main():
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--batch", type=int, default=4096)
     arguments = parser.parse_args()
+    if min(arguments.layers, arguments.width, arguments.batch) < 1:
+        parser.error("--layers, --width, --batch: at least 1")
     losses = {
         "by hand": ffnn.loss,
         "autodiff": ffnn.loss_autodiff,

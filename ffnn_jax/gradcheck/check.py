@@ -11,7 +11,8 @@ achieves there, or of the dtype's rounding. There is no tolerance to set, and no
 are relative to each leaf's own norm.
 """
 
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -110,7 +111,7 @@ class _Point(NamedTuple):
     @staticmethod
     def of(args: tuple[Any, ...], argnums: int | Sequence[int] | None) -> "_Point":
         chosen = _chosen(argnums, len(args))
-        found, tree = jax.tree_util.tree_flatten_with_path(args)
+        found, tree = jax.tree_util.tree_flatten_with_path(tuple(args))
         positions = [
             i for i, (path, leaf) in enumerate(found) if path[0].idx in chosen and _floating(leaf)
         ]
@@ -136,7 +137,12 @@ def _gradients(
     fn: Callable[..., Any], leaves: list[jax.Array], cotangents: list[list[jax.Array]]
 ) -> list[list[np.ndarray]]:
     """The gradient of each leaf, in float64, for each of the cotangents."""
-    pull = jax.jit(lambda leaves, cotangent: jax.vjp(fn, leaves)[1](cotangent)[0])
+
+    @jax.jit
+    def pull(leaves: list[jax.Array], cotangent: list[jax.Array]) -> list[jax.Array]:
+        outputs, pullback = jax.vjp(fn, leaves)
+        return pullback([c.astype(o.dtype) for c, o in zip(cotangent, outputs, strict=True)])[0]
+
     return [[np.asarray(g, np.float64) for g in pull(leaves, c)] for c in cotangents]
 
 
@@ -205,10 +211,13 @@ def _check_functions(fn: Any, args: Any, reference: Any) -> None:
 
 def _chosen(argnums: int | Sequence[int] | None, count: int) -> set[int]:
     numbers = range(count) if argnums is None else argnums
-    numbers = [numbers] if isinstance(numbers, int) else list(numbers)
+    try:
+        numbers = list(map(operator.index, numbers if isinstance(numbers, Iterable) else [numbers]))
+    except TypeError:
+        raise TypeError(f"argnums: expected an int or a tuple of ints, got {argnums!r}") from None
     for number in numbers:
         if not -count <= number < count:
-            raise ValueError(f"argnums: expected from 0 to {count - 1}, got {number}")
+            raise ValueError(f"argnums: expected numbers of the {count} arguments, got {number}")
     return {number % count for number in numbers}
 
 

@@ -6,6 +6,7 @@ cond, while and checkpoint. The rules that JAX ships (relu's value at 0, logsume
 are the convention against which a user's rule is measured.
 """
 
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import jax
 from jax.extend import core
 
-JAX_FOLDER = str(pathlib.Path(jax.__file__).parent)
+JAX_FOLDER = str(pathlib.Path(jax.__file__).parent) + os.sep
 RULES = frozenset({"custom_vjp_call", "custom_vjp_call_jaxpr", "custom_jvp_call"})
 INLINED = frozenset({"jit", "pjit", "closed_call", "remat2", "checkpoint"})
 
@@ -77,7 +78,8 @@ def _strip(value: Any) -> Any:
             return value
         return jax.make_jaxpr(lambda *args: _run(value, list(args)))(*value.in_avals)
     if isinstance(value, tuple) and any(map(_is_jaxpr, value)):
-        return tuple(map(_strip, value))
+        stripped = map(_strip, value)
+        return type(value)(*stripped) if hasattr(value, "_fields") else tuple(stripped)
     return value
 
 
@@ -93,7 +95,10 @@ def _is_rule(eqn: Any) -> bool:
 
 
 def _comes_with_jax(eqn: Any) -> bool:
-    return JAX_FOLDER in (_open(_inner(eqn)[0])[0].debug_info.func_src_info or "")
+    """Whether the rule itself, and not only the function it is for, is one of JAX's own."""
+    rule = eqn.params.get("bwd") or eqn.params.get("jvp_jaxpr_fun")
+    sources = (getattr(rule, "debug_info", None), _open(_inner(eqn)[0])[0].debug_info)
+    return all(info and JAX_FOLDER in (info.func_src_info or "") for info in sources)
 
 
 def _inner(eqn: Any) -> list[Any]:
