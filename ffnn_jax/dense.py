@@ -8,7 +8,7 @@
 A cotangent must have the type of its primal, and on a mesh the type includes where it lives:
 the sharding on a mesh of Explicit axes, the axes it varies over inside `jax.shard_map`. `Wᵀ∇a`
 of a batch that is split over devices has neither by itself; `cotangent_like` puts it right.
-With products in a lower precision (`compute_dtype`) the sums are float32.
+With products in a lower precision (`compute_dtype`) the sums are in the dtype of W.
 """
 
 import jax

@@ -302,7 +302,13 @@ def _pair(output: str, loss: Loss) -> Pair | None:
 def example_losses(output: str, loss: Loss, a: jax.Array, y: jax.Array) -> jax.Array:
     """ℓ_i of each example from a_L (*batch, n_L); the result is (*batch,)."""
     pair = _pair(output, loss)
-    return pair.value(a, y) if pair else loss.value(OUTPUTS[output].value(a), y)
+    losses = pair.value(a, y) if pair else loss.value(OUTPUTS[output].value(a), y)
+    if jnp.shape(losses) != a.shape[:-1]:
+        raise ValueError(
+            f"Loss {loss.name!r}: expected one loss for each example, shape {a.shape[:-1]}; "
+            f"got {jnp.shape(losses)}"
+        )
+    return losses
 
 
 def grad_yhat(loss: Loss, yhat: jax.Array, y: jax.Array) -> jax.Array:

@@ -179,3 +179,12 @@ def test_user_loss_may_bear_a_known_name():
     point = examples(net)
     grads = jax.grad(ffnn.loss, 1)(net, point.params, point.x, point.y)
     assert_close(grads, jax.grad(ffnn.loss_autodiff, 1)(net, point.params, point.x, point.y), 1e-6)
+
+
+@pytest.mark.parametrize("value", [lambda yhat, y: (yhat - y) ** 2, lambda yhat, y: jnp.sum(yhat)])
+def test_loss_of_ones_own_of_the_wrong_shape(value):
+    """Forgetting the sum over outputs, or taking one over the batch as well, is refused."""
+    net = ffnn.Network((3, 2), loss=ffnn.Loss("mine", value))
+    point = examples(net)
+    with pytest.raises(ValueError, match=r"Loss 'mine': expected one loss .* shape \(6,\); got"):
+        ffnn.loss(net, point.params, point.x, point.y)
