@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ffnn_jax import network, outputs
-from ffnn_jax.activations import ACTIVATIONS
+from ffnn_jax.activations import ACTIVATIONS, Activation
 from ffnn_jax.dense import cotangent_like, grad_b, grad_h, grad_W
 from ffnn_jax.network import Layer, Network, Params, Tape
 from ffnn_jax.outputs import OUTPUTS
@@ -78,7 +78,8 @@ def loss(
     Raises:
       TypeError: an argument of the wrong structure or dtype, such as integer x.
       ValueError: a shape that does not fit the network or x, an empty batch, a class outside
-        0 … n_L − 1, negative weights, or weights that sum to 0.
+        0 … n_L − 1, negative weights, or weights that sum to 0. Values are looked at where there
+        are any: under `jit` a class outside is one that no output stands for.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -130,25 +131,22 @@ def sweep(
 
     Returns:
       The first three fields of `Gradients`.
+
+    ∇h_{k−1} comes before ∇W_k, for h_{k−1} may have to wait for it: see `_after`.
     """
     dtype = net.plan.compute_dtype
     layers, grads_a, grads_h = [], [grad_a_L], []
     for k in range(net.depth, 0, -1):
         W, b = params[k - 1]
         grad_a = grads_a[0]
-        below = x if k == 1 else kept[k - 2]
-        grad_h_below = grad_h(W, below, grad_a, dtype)  # ∇h_{k−1} = W_kᵀ ∇a_k
-        if k == 1:
-            h_below = x
-        else:
+        h = x if k == 1 else kept[k - 2]
+        grads_h.insert(0, grad_h(W, h, grad_a, dtype))  # ∇h_{k−1} = W_kᵀ ∇a_k
+        if k > 1:
             g = ACTIVATIONS[net.activations[k - 2]]
-            if g.keep == "a":
-                below = _after(grad_h_below, below)
-            h_below = g.value(below) if g.keep == "a" else below
-            grads_a.insert(0, grad_h_below * g.derivative(below))  # ∇a_{k−1} = ∇h_{k−1} ⊙ g′
+            h, derivative = _h_and_derivative(g, kept[k - 2], grads_h[0])
+            grads_a.insert(0, grads_h[0] * derivative)  # ∇a_{k−1} = ∇h_{k−1} ⊙ g′(a_{k−1})
         # ∇W_k = ∇a_k h_{k−1}ᵀ,  ∇b_k = ∇a_k, summed over the batch
-        layers.insert(0, Layer(grad_W(W, h_below, grad_a, dtype), grad_b(b, grad_a)))
-        grads_h.insert(0, grad_h_below)
+        layers.insert(0, Layer(grad_W(W, h, grad_a, dtype), grad_b(b, grad_a)))
     return tuple(layers), tuple(grads_a), tuple(grads_h)
 
 
@@ -159,6 +157,16 @@ def keep(net: Network, tape: Tape) -> tuple[jax.Array, ...]:
         for name, a, h in zip(net.activations, tape.a[:-1], tape.h[1:], strict=True)
     )
     return (*hidden, tape.a[-1])
+
+
+def _h_and_derivative(
+    g: Activation, kept: jax.Array, grad_h: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """(h, g′(a)) of a hidden layer from what was kept of it, and its ∇h."""
+    if g.keep == "h":
+        return kept, g.derivative(kept)
+    a = _after(grad_h, kept)
+    return g.value(a), g.derivative(a)
 
 
 def _after(gradient: jax.Array, a: jax.Array) -> jax.Array:
@@ -214,8 +222,8 @@ def _loss_backward(net, residuals, grad_loss):
     losses, grad_y = _grad_y(net, a_L, y, share)
     grad_weights = None
     if weights is not None:  # ∂ℒ/∂w_i = (ℓ_i − ℒ) / Σ_i w_i
-        part = grad_loss * (losses - value) / network.total(weights).astype(weights.dtype)
-        grad_weights = cotangent_like(weights, part)
+        apart = (grad_loss * (losses - value)).astype(weights.dtype)
+        grad_weights = cotangent_like(weights, apart / network.total(weights))
     return grad_params, grads_h[0], grad_y, grad_weights
 
 
@@ -233,7 +241,8 @@ def _grad_y(net, a_L, y, share):
     varied = [leaf for f, leaf in zip(floating, leaves, strict=True) if f]
     losses, pullback = jax.vjp(losses_of, *varied)
     share = jnp.squeeze(share, -1) if share.ndim else share
-    grads = map(cotangent_like, varied, pullback(share * jnp.ones_like(losses)))
+    grads = pullback(cotangent_like(losses, share * jnp.ones_like(losses)))
+    grads = map(cotangent_like, varied, grads)
     return losses, tree.unflatten([next(grads) if f else None for f in floating])
 
 

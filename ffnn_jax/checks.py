@@ -62,15 +62,18 @@ def check_positive_int(argument: str, n: Any) -> int:
     return value
 
 
-def check_positive_float(argument: str, value: Any) -> None:
-    """A finite real number above 0, where there is a value to look at."""
+def check_positive_float(argument: str, value: Any, dtype: DTypeLike = np.float64) -> None:
+    """A real number above 0 and finite, also in the dtype, where there is a value to look at."""
     number = concrete(value)
     if number is None:
         return
     if number.ndim or not jnp.issubdtype(number.dtype, jnp.number) or np.iscomplexobj(number):
         raise TypeError(f"{argument}: expected a number above 0, got {value!r}")
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{argument}: expected a finite number above 0, got {value!r}")
+    with np.errstate(over="ignore", under="ignore"):
+        held = float(number.astype(dtype))
+    if not (math.isfinite(held) and held > 0):
+        kept = f", which is {held} in {np.dtype(dtype)}" if 0 < number < np.inf else ""
+        raise ValueError(f"{argument}: expected a finite number above 0, got {value!r}{kept}")
 
 
 def check_float_dtype(argument: str, dtype: Any) -> np.dtype:
@@ -96,7 +99,7 @@ def check_key(key: Any) -> None:
     if not isinstance(key, jax.Array | np.ndarray):
         raise TypeError(f"key: expected one key, as from jax.random.key(0); got {key!r}")
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
-    raw = key.dtype == np.uint32 and key.ndim == 1
+    raw = key.dtype == np.uint32 and key.shape == jax.eval_shape(jax.random.PRNGKey, 0).shape
     if not typed and not raw:
         came = f"{key.dtype}{list(key.shape)}"
         raise TypeError(f"key: expected one key, as from jax.random.key(0); got {came}")
@@ -111,7 +114,7 @@ def check_params(sizes: Sequence[int], params: Any) -> np.dtype:
     if not isinstance(params, tuple | list) or not all(
         hasattr(layer, "W") and hasattr(layer, "b") for layer in params
     ):
-        raise TypeError(f"params: expected a tuple of {layers} Layer(W, b), got {_kind(params)}")
+        raise TypeError(f"params: expected a tuple of {layers} Layer(W, b), got {kind(params)}")
     if len(params) != layers:
         raise ValueError(
             f"params: expected {layers} layers for sizes {tuple(sizes)}, got {len(params)}"
@@ -174,15 +177,19 @@ def holds_classes(width: int, y: Any, batch: tuple[int, ...], classes: bool) -> 
 
 
 def check_leading_shape(argument: str, value: Any, batch: tuple[int, ...]) -> None:
-    """The y of a user's own loss: any pytree of arrays whose leading shape is that of the batch."""
+    """The y of a user's own loss: any pytree of real arrays with the leading shape of the batch."""
     for leaf in jax.tree.leaves(value):
-        shape = as_array(argument, leaf).shape
-        if shape[: len(batch)] != batch:
-            raise ValueError(f"{argument}: expected the leading shape {batch} of x, got {shape}")
+        array = as_array(argument, leaf)
+        if jnp.issubdtype(array.dtype, jnp.complexfloating):
+            raise TypeError(f"{argument}: expected real numbers, got {array.dtype}")
+        if array.shape[: len(batch)] != batch:
+            raise ValueError(
+                f"{argument}: expected the leading shape {batch} of x, got {array.shape}"
+            )
 
 
 def check_weights(weights: Any, batch: tuple[int, ...]) -> None:
-    """weights is None or (*batch,), none negative, not all 0."""
+    """weights is None or (*batch,), none negative, the largest of a size that float32 can sum."""
     if weights is None:
         return
     weights = as_array("weights", weights)
@@ -199,19 +206,27 @@ def check_weights(weights: Any, batch: tuple[int, ...]) -> None:
             raise ValueError(f"weights: expected finite and none negative, got {_range(values)}")
         if values.sum() == 0:
             raise ValueError("weights: expected a sum above 0, got 0")
+        if not 1e-30 <= values.max() <= 1e30:
+            raise ValueError(
+                f"weights: expected the largest from 1e-30 to 1e30, got {values.max():g}; only "
+                "their ratios count: divide them by the largest"
+            )
 
 
-def check_finite(argument: str, value: Any) -> None:
-    """No NaN and no infinity, where there are values to look at."""
+def check_finite(argument: str, value: Any, dtype: DTypeLike | None = None) -> None:
+    """No NaN and no infinity, also in the dtype if one is given, where there are values."""
     values = concrete(value)
     if values is None or not jnp.issubdtype(values.dtype, jnp.floating):
         return
-    bad = np.argwhere(~np.isfinite(values.astype(np.float64)))
+    with np.errstate(over="ignore"):
+        held = values if dtype is None else values.astype(dtype)
+    bad = np.argwhere(~np.isfinite(held.astype(np.float64)))
     if bad.size:
         first = tuple(int(i) for i in bad[0])
+        where = "" if dtype is None else f" in {np.dtype(dtype)}"
         raise ValueError(
             f"{argument}: expected finite numbers, got {values[first]} at {list(first)} "
-            f"({len(bad)} of {values.size} entries are NaN or infinite)"
+            f"({len(bad)} of {values.size} entries are NaN or infinite{where})"
         )
 
 
@@ -243,8 +258,9 @@ def as_array(argument: str, value: Any) -> Any:
     """The value itself, known to have a shape and a dtype of numbers; a list has none."""
     if isinstance(value, bool | int | float):
         return np.asarray(value)
-    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
-        raise TypeError(f"{argument}: expected an array, got {_kind(value)}")
+    no_values = isinstance(value, jax.ShapeDtypeStruct | np.ma.MaskedArray)  # or not all of them
+    if no_values or not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        raise TypeError(f"{argument}: expected an array, got {kind(value)}")
     if not jnp.issubdtype(value.dtype, jnp.number) and value.dtype != bool:
         raise TypeError(f"{argument}: expected an array of numbers, got dtype {value.dtype}")
     return value
@@ -280,7 +296,8 @@ def _is_integer(value: Any) -> bool:
     return jnp.issubdtype(value.dtype, jnp.integer) or value.dtype == bool
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
+    """What a value of the wrong kind is, in words."""
     if isinstance(value, tuple | list):
         inner = sorted({type(part).__name__ for part in value})
         return f"a {type(value).__name__} of {len(value)} ({', '.join(inner) or 'empty'})"

@@ -37,8 +37,7 @@ def grad_W(
 ) -> jax.Array:
     """∇W = Σ_batch ∇a hᵀ, the shape, dtype and placement of W."""
     batch = tuple(range(h.ndim - 1))
-    sharding = jax.typeof(W).sharding
-    total = _product(grad_a, h, (batch, batch), W.dtype, compute_dtype, sharding)
+    total = _product(grad_a, h, (batch, batch), W.dtype, compute_dtype, _home(W, grad_a, h))
     return cotangent_like(W, total)
 
 
@@ -51,8 +50,8 @@ def grad_h(
     W: jax.Array, h: jax.Array, grad_a: jax.Array, compute_dtype: DTypeLike | None
 ) -> jax.Array:
     """∇h = Wᵀ ∇a, the shape, dtype and placement of h."""
-    sharding = jax.typeof(h).sharding
-    back = _product(grad_a, W, ((grad_a.ndim - 1,), (0,)), h.dtype, compute_dtype, sharding)
+    to = _home(h, grad_a, W)
+    back = _product(grad_a, W, ((grad_a.ndim - 1,), (0,)), h.dtype, compute_dtype, to)
     return cotangent_like(h, back)
 
 
@@ -66,10 +65,23 @@ def cotangent_like(primal: jax.Array, cotangent: jax.Array) -> jax.Array:
     axes = _varying_axes(cotangent) - _varying_axes(primal)
     if axes:
         cotangent = jax.lax.psum(cotangent, tuple(sorted(axes)))
-    sharding = jax.typeof(primal).sharding
-    if sharding.mesh.explicit_axes and jax.typeof(cotangent).sharding != sharding:
-        cotangent = jax.sharding.reshard(cotangent, sharding)
+    home = _home(primal, cotangent)
+    if home is not None and jax.typeof(cotangent).sharding != home:
+        cotangent = jax.sharding.reshard(cotangent, home)
     return cotangent
+
+
+def _home(primal: jax.Array, *others: jax.Array) -> jax.sharding.NamedSharding | None:
+    """Where the cotangent of a primal lives, or None where no mesh has Explicit axes.
+
+    A primal that was made outside the mesh of the others is the same on each of its devices.
+    """
+    spec = jax.typeof(primal).sharding.spec
+    for array in (primal, *others):
+        mesh = jax.typeof(array).sharding.mesh
+        if mesh.explicit_axes:
+            return jax.sharding.NamedSharding(mesh, spec)
+    return None
 
 
 def _product(

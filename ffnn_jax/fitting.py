@@ -13,11 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from ffnn_jax import checks, network, outputs
 from ffnn_jax.backprop import loss
 from ffnn_jax.network import Network, Params
+from ffnn_jax.outputs import Loss
 from ffnn_jax.training import (
     Objective,
     TrainState,
@@ -37,9 +39,10 @@ class History(NamedTuple):
 
     Attributes:
       loss: ℒ on the training data while it was trained on: the mean over the epoch's examples.
-      validation_loss: ℒ on the validation data after the epoch, or None without such data.
-      validation_accuracy: the share of right classes in [0, 1], or None without validation data
-        or where the outputs are no classes.
+      validation_loss: ℒ on the validation data after the epoch, or None without such data, or
+        without a whole epoch.
+      validation_accuracy: the share of right classes in [0, 1], or None as validation_loss, and
+        where the outputs are no classes.
       seconds: wall time; the first entry holds the compilation.
     """
 
@@ -72,9 +75,12 @@ class NonFiniteLossError(FloatingPointError):
     """
 
     def __init__(self, message: str, step: int, fit: Fit):
-        super().__init__(message)
+        super().__init__(message, step, fit)
         self.step = step
         self.fit = fit
+
+    def __str__(self) -> str:
+        return self.args[0]
 
 
 def fit(
@@ -131,9 +137,16 @@ def fit(
     """
     _check_start(net, optimizer, key, state)
     epochs = checks.check_positive_int("epochs", epochs)
-    x, y = _check_dataset("data", net, data, weights)
+    if progress not in (None, True, False):
+        raise TypeError(f"progress: expected True, False or None, got {progress!r}")
+    dtype = np.dtype(np.float32)  # of the parameters
+    if state is not None:
+        dtype = checks.check_params(net.sizes, state.params)
+    x, y = _check_dataset("data", net, data, weights, dtype)
     batch_size = check_batch_size(batch_size, x)
-    held_out = None if validation is None else _check_dataset("validation", net, validation, None)
+    held_out = None
+    if validation is not None:
+        held_out = _check_dataset("validation", net, validation, None, dtype)
     now = state or init_state(net, optimizer, jnp.asarray(key))
     _, x, y, weights = network.as_examples(net, now.params, x, y, weights)
     if held_out is not None:
@@ -146,7 +159,7 @@ def fit(
                 after, losses, totals = compiled_epoch(
                     net, optimizer, now, x, y, weights, batch_size, objective
                 )
-                _check_losses(np.asarray(losses), now, records)
+                _check_losses(net, np.asarray(losses), now, records)
                 scores = (
                     (None, None) if held_out is None else _evaluate(net, after.params, *held_out)
                 )
@@ -187,32 +200,40 @@ def _fit(state: TrainState, records: list[_Record]) -> Fit:
 
     def column(field: str) -> Any:
         values = [getattr(record, field) for record in records]
-        return None if None in values else np.asarray(values, np.float64)
+        absent = None in values or (not values and field.startswith("validation"))
+        return None if absent else np.asarray(values, np.float64)
 
     return Fit(state.params, History(*map(column, History._fields)), state)
 
 
 def _check_start(net, optimizer, key, state) -> None:
-    network.check_network(net)
-    check_optimizer(optimizer)
     if (key is None) == (state is None):
         came = "neither" if key is None else "both"
         raise ValueError(f"key, state: expected one of the two, got {came}")
     if state is None:
+        network.check_network(net)
+        check_optimizer(optimizer)
         checks.check_key(key)
     else:
-        check_state(net, state)
+        check_state(net, optimizer, state)
 
 
-def _check_dataset(argument, net, data, weights) -> tuple[Any, Any]:
+def _check_dataset(argument, net, data, weights, dtype) -> tuple[Any, Any]:
     """(x, y) that fit the network, with a look at every value."""
     if not isinstance(data, tuple | list) or len(data) != 2:
-        raise TypeError(f"{argument}: expected (x, y), got {type(data).__name__}")
+        raise TypeError(f"{argument}: expected (x, y), got {checks.kind(data)}")
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((data, weights))):
+        raise TypeError(
+            f"{argument}: expected arrays with values, got one that is being traced; fit is a "
+            "loop of its own: inside jit, vmap or grad use train_epoch"
+        )
     x, y = data
     try:
         network.check_examples(net, x, y, weights)
-        for name, leaf in (("x", x), *(("y", leaf) for leaf in jax.tree.leaves(y))):
-            checks.check_finite(name, leaf)
+        check_batch_size(1, x)
+        checks.check_finite("x", x, dtype)
+        for leaf in jax.tree.leaves(y):
+            checks.check_finite("y", leaf, None if isinstance(net.loss, Loss) else dtype)
         if net.loss == "cross_entropy" and y.shape != x.shape[:-1]:
             checks.check_distribution("y", y)
         if net.loss == "binary_cross_entropy" and (y.shape != x.shape[:-1] or net.sizes[-1] == 1):
@@ -224,13 +245,16 @@ def _check_dataset(argument, net, data, weights) -> tuple[Any, Any]:
     return x, y
 
 
-def _check_losses(losses, state, records) -> None:
+def _check_losses(net, losses, state, records) -> None:
     bad = np.flatnonzero(~np.isfinite(losses.astype(np.float64)))
     if bad.size:
         step = int(state.step) + int(bad[0])
+        advice = "a smaller learning rate may help"
+        if net.output == "linear" and net.loss in ("cross_entropy", "binary_cross_entropy"):
+            advice = f"{net.loss} needs outputs from 0 to 1, and linear ones are not held there"
         raise NonFiniteLossError(
             f"fit: the loss is {losses[bad[0]]} at step {step} (epoch {len(records) + 1}, batch "
-            f"{bad[0] + 1} of {losses.size}); a smaller learning rate may help. "
+            f"{bad[0] + 1} of {losses.size}); {advice}. "
             "The result before this epoch is in the error's .fit",
             step,
             _fit(state, records),
@@ -267,8 +291,8 @@ class _Progress:
 
     def __init__(self, epochs: int, shown: bool | None):
         self.epochs = epochs
-        self.terminal = sys.stderr.isatty()
-        self.shown = self.terminal if shown is None else shown
+        self.terminal = sys.stderr is not None and sys.stderr.isatty()
+        self.shown = self.terminal if shown is None else shown and sys.stderr is not None
 
     def __enter__(self) -> "_Progress":
         return self

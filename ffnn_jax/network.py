@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
 from ffnn_jax import checks, outputs
@@ -93,7 +94,8 @@ class Network:
       output: O: linear, softmax or logistic. The lecture's affine output O(a_L) = W_O a_L + b_O
         is a last linear layer after an `identity` one.
       loss: squared_error, cross_entropy, binary_cross_entropy, a `Loss` of your own, or None for
-        the one that belongs to the output (in that order: linear, softmax, logistic).
+        the one that belongs to the output (in that order: linear, softmax, logistic), whose name
+        then stands here. Any loss goes with any output; a cross-entropy needs ŷ from 0 to 1.
       plan: how to compute it; see `Plan`.
 
     Raises:
@@ -184,7 +186,7 @@ def init(
     dtype = checks.check_float_dtype("dtype", dtype)
     if initializer is not None:
         checks.check_name("initializer", initializer, INITIALIZERS)
-    drawn = _at_least_float32(dtype)
+    drawn = at_least_float32(dtype)
     layers = []
     for k, layer_key in enumerate(jax.random.split(key, net.depth), start=1):
         rectified = k < net.depth and net.activations[k - 1] in RELU_FAMILY
@@ -248,20 +250,20 @@ def batch_loss(net: Network, a: jax.Array, y: Any, weights: jax.Array | None) ->
     losses = outputs.example_losses(net.output, loss_of(net), a, y)
     if weights is None:
         return jnp.mean(losses)
-    return jnp.sum(shares(a, weights)[..., 0] * losses)
+    weighted = weights / total(weights) * losses.astype(weights.dtype)
+    return jnp.sum(weighted).astype(losses.dtype)
 
 
 def shares(a: jax.Array, weights: jax.Array | None) -> jax.Array:
     """∂ℒ/∂ℓ_i = w_i / Σ_i w_i, (*batch, 1) to go with a_L, or the scalar 1/N without weights."""
     if weights is None:
         return jnp.asarray(1 / math.prod(a.shape[:-1]), a.dtype)
-    wide = weights.astype(_at_least_float32(weights.dtype))
-    return jnp.expand_dims((wide / total(weights)).astype(a.dtype), -1)
+    return jnp.expand_dims((weights / total(weights)).astype(a.dtype), -1)
 
 
 def total(weights: jax.Array) -> jax.Array:
-    """Σ_i w_i in float32 at least; 1 where all are 0, so that a batch of padding has the loss 0."""
-    weight = jnp.sum(weights, dtype=_at_least_float32(weights.dtype))
+    """Σ_i w_i; 1 where all are 0, so that a batch of padding has the loss 0."""
+    weight = jnp.sum(weights)
     return jnp.where(weight == 0, 1, weight)
 
 
@@ -291,28 +293,35 @@ def as_inputs(net: Network, params: Params, x: ArrayLike) -> tuple[Params, jax.A
     check_network(net)
     dtype = checks.check_params(net.sizes, params)
     checks.check_x(net.sizes[0], x)
-    cast = partial(checks.to_jax, dtype=dtype)
-    return jax.tree.map(cast, tuple(params)), cast(x)
+    return _cast(params, dtype), checks.to_jax(x, dtype)
 
 
 def as_examples(
     net: Network, params: Params, x: Any, y: Any, weights: Any
 ) -> tuple[Params, jax.Array, Any, jax.Array | None]:
-    """params, x, y and weights, checked, numbers in the dtype of the parameters."""
+    """params, x, y and weights, checked, numbers in the dtype of the parameters.
+
+    Weights are of float32 at least: they are summed.
+    """
     check_network(net)
     dtype = checks.check_params(net.sizes, params)
     check_examples(net, x, y, weights)
-    params, x = as_inputs(net, params, x)
-    batch = x.shape[:-1]
     if isinstance(net.loss, Loss):
         y = jax.tree.map(checks.to_jax, y)
     else:
-        y = checks.to_target(net.sizes[-1], y, batch, dtype, net.loss == "cross_entropy")
-    return params, x, y, None if weights is None else checks.to_jax(weights, dtype)
+        y = checks.to_target(net.sizes[-1], y, x.shape[:-1], dtype, net.loss == "cross_entropy")
+    if weights is not None:
+        weights = checks.to_jax(weights, at_least_float32(dtype))
+    return _cast(params, dtype), checks.to_jax(x, dtype), y, weights
 
 
-def _at_least_float32(dtype: DTypeLike) -> DTypeLike:
+def at_least_float32(dtype: DTypeLike) -> DTypeLike:
+    """The dtype in which sums of such numbers are taken."""
     return dtype if jnp.dtype(dtype) == jnp.float64 else jnp.float32
+
+
+def _cast(params: Params, dtype: np.dtype) -> Params:
+    return jax.tree.map(partial(checks.to_jax, dtype=dtype), tuple(params))
 
 
 def _initializer(name: str) -> jax.nn.initializers.Initializer:

@@ -38,8 +38,9 @@ class Loss:
 
     Attributes:
       name: how the loss is called in messages and tables.
-      value: `(yhat, y) -> losses`: ŷ is (*batch, n_L), the result (*batch,). In a loss of your
-        own y is what you passed, as it came.
+      value: `(yhat, y) -> losses`: ŷ is (*batch, n_L), the result (*batch,), floating. In a loss
+        of your own y is what you passed, as it came. What the loss is to be differentiated by has
+        to be part of y: JAX lets no rule close over it.
       gradient: `(yhat, y) -> ∇ŷ`, (*batch, n_L), of each example's own loss. Without one, `value`
         is differentiated automatically.
 
@@ -302,21 +303,31 @@ def _pair(output: str, loss: Loss) -> Pair | None:
 def example_losses(output: str, loss: Loss, a: jax.Array, y: jax.Array) -> jax.Array:
     """ℓ_i of each example from a_L (*batch, n_L); the result is (*batch,)."""
     pair = _pair(output, loss)
-    losses = pair.value(a, y) if pair else loss.value(OUTPUTS[output].value(a), y)
-    if jnp.shape(losses) != a.shape[:-1]:
-        raise ValueError(
-            f"Loss {loss.name!r}: expected one loss for each example, shape {a.shape[:-1]}; "
-            f"got {jnp.shape(losses)}"
-        )
-    return losses
+    if pair:
+        return pair.value(a, y)
+    losses = loss.value(OUTPUTS[output].value(a), y)
+    return _result_of(loss, "one loss for each example", losses, a.shape[:-1], a.dtype)
 
 
 def grad_yhat(loss: Loss, yhat: jax.Array, y: jax.Array) -> jax.Array:
     """∂ℓ_i/∂ŷ_i of each example, (*batch, n_L)."""
     if loss.gradient is not None:
-        return loss.gradient(yhat, y)
+        gradient = loss.gradient(yhat, y)
+        return _result_of(loss, "a gradient for each output", gradient, yhat.shape, yhat.dtype)
     losses, pullback = jax.vjp(lambda yhat: loss.value(yhat, y), yhat)
     return pullback(jnp.ones_like(losses))[0]
+
+
+def _result_of(loss: Loss, what: str, result: jax.Array, shape: tuple, dtype) -> jax.Array:
+    """What a user's function returned, in the dtype of the network, its shape being right."""
+    if jnp.shape(result) != shape:
+        raise ValueError(
+            f"Loss {loss.name!r}: expected {what}, shape {shape}; got {jnp.shape(result)}"
+        )
+    result = jnp.asarray(result)
+    if not jnp.issubdtype(result.dtype, jnp.floating):
+        raise TypeError(f"Loss {loss.name!r}: expected {what}, floating; got {result.dtype}")
+    return result.astype(dtype)
 
 
 def grad_a(output: str, loss: Loss, a: jax.Array, y: jax.Array) -> jax.Array:
@@ -334,6 +345,8 @@ def example_hits(output: str, yhat: jax.Array, y: jax.Array) -> jax.Array | None
     A class is right when its ŷ is the largest. Of logistic outputs with targets of their own each
     counts by itself: right when it is on the same side of ½ as its target.
     """
+    if isinstance(y, jax.Array) and yhat.shape[-1] == 1 and y.shape == yhat.shape[:-1]:
+        y = jnp.expand_dims(y, -1).astype(yhat.dtype)  # one output: yes or no, or a quantity
     if not isinstance(y, jax.Array):
         return None
     if is_class(y) and y.shape == yhat.shape[:-1]:

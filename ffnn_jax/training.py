@@ -7,6 +7,8 @@ loops and own their compilation; inside a `jit` of yours they are part of it. Th
 the same result, bit for bit.
 """
 
+import inspect
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -111,13 +113,11 @@ def train_step(
     Raises:
       TypeError, ValueError: as `loss`.
     """
-    check_optimizer(optimizer)
-    check_state(net, state)
+    check_state(net, optimizer, state)
     value_of = partial(_value_of, net, objective, x, y, weights)
     value, grads = jax.value_and_grad(value_of)(state.params)
-    updates, opt_state = optax.with_extra_args_support(optimizer).update(
-        grads, state.opt_state, state.params, value=value, grad=grads, value_fn=value_of
-    )
+    extra = _extra_arguments(optimizer, value=value, grad=grads, value_fn=value_of)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **extra)
     params: Any = optax.apply_updates(state.params, updates)
     return TrainState(params, opt_state, state.key, state.step + 1), value
 
@@ -156,8 +156,7 @@ def train_epoch(
     Raises:
       TypeError, ValueError: as `loss`, or a batch_size that is no int from 1 to N.
     """
-    check_optimizer(optimizer)
-    check_state(net, state)
+    check_state(net, optimizer, state)
     network.check_examples(net, x, y, weights)
     batch_size = check_batch_size(batch_size, x)
     _, x, y, weights = network.as_examples(net, state.params, x, y, weights)
@@ -194,10 +193,12 @@ def gradient_descent(
     Raises:
       TypeError, ValueError: as `loss`; a learning rate that is not above 0; max_iterations < 1.
     """
-    checks.check_positive_float("learning_rate", learning_rate)
     max_iterations = checks.check_positive_int("max_iterations", max_iterations)
+    network.check_network(net)
+    dtype = checks.check_params(net.sizes, params)
+    checks.check_positive_float("learning_rate", learning_rate, dtype)
     params, x, y, weights = network.as_examples(net, params, x, y, weights)
-    eta = jnp.asarray(learning_rate, params[0].W.dtype)
+    eta = jnp.asarray(learning_rate, dtype)
     return _descend(net, params, x, y, weights, eta, max_iterations, objective)
 
 
@@ -214,12 +215,22 @@ def check_optimizer(optimizer: Any) -> None:
         )
 
 
-def check_state(net: Network, state: Any) -> None:
-    """state is a TrainState with parameters of the network."""
+def check_state(net: Network, optimizer: Any, state: Any) -> None:
+    """state is a TrainState with parameters of the network and a state of the optimizer."""
     network.check_network(net)
+    check_optimizer(optimizer)
     if not isinstance(state, TrainState):
         raise TypeError(f"state: expected a TrainState, got {type(state).__name__}")
     checks.check_params(net.sizes, state.params)
+    expected = jax.eval_shape(optimizer.init, state.params)
+    trees = jax.tree.structure(expected), jax.tree.structure(state.opt_state)
+    if trees[0] != trees[1] or jax.tree.map(jnp.shape, expected) != jax.tree.map(
+        jnp.shape, state.opt_state
+    ):
+        raise ValueError(
+            "state.opt_state: expected the state of this optimizer for these parameters, as "
+            f"from init_state, {trees[0]}; got {trees[1]}"
+        )
 
 
 def check_batch_size(batch_size: Any, x: Any) -> int:
@@ -237,6 +248,18 @@ def check_batch_size(batch_size: Any, x: Any) -> int:
 # One epoch ---------------------------------------------------------------------------------------
 
 
+def _extra_arguments(optimizer: optax.GradientTransformation, **arguments: Any) -> dict[str, Any]:
+    """Those of the arguments that the optimizer's update takes after (updates, state, params)."""
+    takes = list(inspect.signature(optimizer.update).parameters.values())[3:]
+    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in takes):
+        return arguments
+    return {
+        parameter.name: arguments[parameter.name]
+        for parameter in takes
+        if parameter.name in arguments
+    }
+
+
 def _value_of(net, objective, x, y, weights, params):
     return objective(net, params, x, y, weights=weights)
 
@@ -244,7 +267,8 @@ def _value_of(net, objective, x, y, weights, params):
 def _epoch(net, optimizer, state, x, y, weights, batch_size, objective):
     """The scan; beside the losses it returns the weight of each batch, in examples."""
     key, order_key = jax.random.split(state.key)
-    batches, mask = _batches(order_key, x.shape[0], batch_size, x.dtype)
+    dtype = network.at_least_float32(x.dtype)  # of weights, and of sums of them
+    batches, mask = _batches(order_key, x.shape[0], batch_size, dtype)
 
     def body(state, batch):
         rows, share = batch
@@ -252,7 +276,7 @@ def _epoch(net, optimizer, state, x, y, weights, batch_size, objective):
         if share is not None:
             w_b = share if w_b is None else w_b * share
         state, value = train_step(net, optimizer, state, x_b, y_b, weights=w_b, objective=objective)
-        total = jnp.asarray(batch_size, x.dtype) if w_b is None else jnp.sum(w_b)
+        total = jnp.asarray(batch_size, dtype) if w_b is None else jnp.sum(w_b)
         return state, (value, total)
 
     state, (losses, totals) = jax.lax.scan(body, state._replace(key=key), (batches, mask))
@@ -272,8 +296,22 @@ def _batches(key, examples, batch_size, dtype):
 
 
 def rows_of(t: jax.Array, rows: jax.Array) -> jax.Array:
-    """The rows of an array with these numbers, all of them known to be there."""
-    return t.at[rows].get(mode="promise_in_bounds")
+    """The rows of an array with these numbers, all of them known to be there.
+
+    On a mesh of Explicit axes they are split as the array is, where their number divides.
+    """
+    home = jax.typeof(t).sharding
+    if not home.mesh.explicit_axes:
+        return t.at[rows].get(mode="promise_in_bounds")
+    parts = math.prod(home.mesh.shape[axis] for axis in _axes(home.spec[0]))
+    if rows.size % parts:
+        home = home.update(spec=jax.P(None, *home.spec[1:]))
+    return t.at[rows].get(mode="promise_in_bounds", out_sharding=home)
+
+
+def _axes(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The mesh axes of one entry of a PartitionSpec."""
+    return (entry,) if isinstance(entry, str) else tuple(entry or ())
 
 
 compiled_epoch = jax.jit(_epoch, static_argnames=("optimizer", "batch_size", "objective"))

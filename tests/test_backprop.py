@@ -181,10 +181,51 @@ def test_user_loss_may_bear_a_known_name():
     assert_close(grads, jax.grad(ffnn.loss_autodiff, 1)(net, point.params, point.x, point.y), 1e-6)
 
 
-@pytest.mark.parametrize("value", [lambda yhat, y: (yhat - y) ** 2, lambda yhat, y: jnp.sum(yhat)])
-def test_loss_of_ones_own_of_the_wrong_shape(value):
-    """Forgetting the sum over outputs, or taking one over the batch as well, is refused."""
-    net = ffnn.Network((3, 2), loss=ffnn.Loss("mine", value))
-    point = examples(net)
-    with pytest.raises(ValueError, match=r"Loss 'mine': expected one loss .* shape \(6,\); got"):
-        ffnn.loss(net, point.params, point.x, point.y)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_weights_of_any_size(dtype):
+    """Only the ratios of the weights count, also where the dtype could not hold them."""
+    point = examples(SMALL, dtype=dtype)
+    weights = np.array([1.0, 2.0, 0.5, 3.0, 1.5, 1.0])
+
+    def gradients(weights):
+        return ffnn.gradients(SMALL, point.params, point.x, point.y, weights=weights)
+
+    expected = gradients(weights)
+    for size in (1e-9, 1e5, 1e29):
+        found = gradients(size * weights)
+        assert_close((found[0], found[1].params), (expected[0], expected[1].params), 2e-2)
+        value, slope = jax.value_and_grad(
+            lambda w: ffnn.loss(SMALL, point.params, point.x, point.y, weights=w)
+        )(jnp.asarray(size * weights, jnp.float32))
+        assert_close(value, expected[0], 2e-2)
+        right = jax.grad(
+            lambda w: ffnn.loss_autodiff(SMALL, point.params, point.x, point.y, weights=w)
+        )(jnp.asarray(weights, jnp.float32))
+        assert_close(slope * np.float32(size), right, 5e-2)
+
+
+def test_the_weighted_loss_of_many_float16_examples():
+    """1/N is below the normal range of float16; the mean is taken in float32."""
+    net = ffnn.Network((1, 1))
+    params = (ffnn.Layer(jnp.ones((1, 1), jnp.float16), jnp.zeros(1, jnp.float16)),)
+    x, y = np.ones((10**6, 1), np.float16), np.zeros(10**6, np.float16)
+    assert ffnn.loss(net, params, x, y, weights=np.ones(10**6)) == 1
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["automatic", "given"])
+def test_a_loss_of_ones_own_of_another_float_dtype(given):
+    """A loss that computes in float32 belongs to a network in bfloat16."""
+
+    def value(yhat, y):
+        return jnp.sum((yhat.astype(jnp.float32) - y) ** 2, axis=-1)
+
+    def gradient(yhat, y):
+        return 2 * (yhat.astype(jnp.float32) - y)
+
+    net = ffnn.Network((3, 2), loss=ffnn.Loss("mine", value, gradient if given else None))
+    point = examples(net, dtype="bfloat16")
+    y = point.y.astype(jnp.float32)
+    grads = jax.grad(ffnn.loss, (1, 3))(net, point.params, point.x, y)
+    expected = jax.grad(ffnn.loss_autodiff, (1, 3))(net, point.params, point.x, y)
+    assert_close(grads, expected, 2e-2)
+    assert ffnn.loss(net, point.params, point.x, y).dtype == jnp.bfloat16

@@ -202,6 +202,9 @@ SGD = optax.sgd(0.1)
 WITH_NAN = np.where(np.arange(18).reshape(6, 3) == 7, np.nan, 1.0).astype(np.float32)
 
 
+HUGE = np.where(np.isnan(WITH_NAN), 1e300, np.asarray(X, np.float64))
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -235,6 +238,11 @@ WITH_NAN = np.where(np.arange(18).reshape(6, 3) == 7, np.nan, 1.0).astype(np.flo
         ({"validation": (X, CLASSES + 5)}, ValueError, "validation: y: expected classes"),
         ({"validation": (WITH_NAN, CLASSES)}, ValueError, "validation: x: expected finite"),
         ({"validation": X}, TypeError, r"validation: expected \(x, y\), got"),
+        ({"validation": ()}, TypeError, r"validation: expected \(x, y\), got a tuple of 0"),
+        ({"validation": (X[0], CLASSES[0])}, ValueError, r"validation: x: expected shape \(N, 3\)"),
+        ({"data": (X, CLASSES, X)}, TypeError, r"data: expected \(x, y\), got a tuple of 3"),
+        ({"data": (HUGE, CLASSES)}, ValueError, "x: .* got 1e.300 at .* infinite in float32"),
+        ({"progress": "yes"}, TypeError, "progress: expected True, False or None, got 'yes'"),
     ],
 )
 def test_fit(change, error, message):
@@ -276,11 +284,28 @@ def test_state():
         refused(TypeError, "optimizer: expected", fn, NET, 0.1, state, X, CLASSES, **more)
 
 
+def test_the_state_of_another_optimizer():
+    momentum = optax.sgd(0.1, momentum=0.9)
+    of_all, of_one = (
+        jax.tree.map(lambda t: np.zeros(t.shape, t.dtype), jax.eval_shape(momentum.init, params))
+        for params in (P, P[:1])
+    )
+    for optimizer, opt_state in ((SGD, of_all), (momentum, of_one)):
+        state = ffnn.TrainState(P, opt_state, KEY, np.int32(0))
+        for fn, more in ((ffnn.train_step, {}), (ffnn.train_epoch, {"batch_size": 2})):
+            refused(
+                ValueError,
+                "state.opt_state: expected the state of this optimizer",
+                *(fn, NET, optimizer, state, X, CLASSES),
+                **more,
+            )
+
+
 def test_train_epoch():
-    state = ffnn.TrainState(P, (), KEY, np.int32(0))
+    sgd = optax.sgd(0.1)
+    state = ffnn.TrainState(P, sgd.init(P), KEY, np.int32(0))
     epoch = ffnn.train_epoch
     refused(TypeError, "optimizer", epoch, NET, "sgd", state, X, CLASSES, batch_size=2)
-    sgd = optax.sgd(0.1)
     refused(ValueError, "batch_size: .* 7", epoch, NET, sgd, state, X, CLASSES, batch_size=7)
     refused(
         ValueError,
@@ -306,8 +331,78 @@ def test_train_epoch():
         ({"learning_rate": np.ones(2)}, TypeError, "learning_rate: expected a number above 0"),
         ({"max_iterations": 0}, ValueError, "max_iterations: expected at least 1, got 0"),
         ({"max_iterations": 1.5}, TypeError, "max_iterations: expected an int"),
+        ({"learning_rate": 1e39}, ValueError, "learning_rate: .* which is inf in float32"),
+        ({"learning_rate": 1e-60}, ValueError, "learning_rate: .* which is 0.0 in float32"),
     ],
 )
 def test_gradient_descent(change, error, message):
     arguments = {"learning_rate": 0.1, **change}
     refused(error, message, ffnn.gradient_descent, NET, P, X, CLASSES, **arguments)
+
+
+@pytest.mark.parametrize("size", [1e38, 1e-40, 1e-60])
+def test_weights_whose_sum_float32_cannot_hold(size):
+    weights = np.full(6, size)
+    refused(
+        ValueError,
+        "weights: expected the largest from 1e-30 to 1e30, got",
+        *(ffnn.loss, NET, P, X, CLASSES),
+        weights=weights,
+    )
+
+
+def test_arrays_without_values():
+    for x in (jax.ShapeDtypeStruct((6, 3), np.float32), np.ma.masked_less(X, 0)):
+        refused(TypeError, "x: expected an array, got", ffnn.loss, NET, P, x, CLASSES)
+    refused(TypeError, "key: expected one key", ffnn.init, NET, np.zeros(3, np.uint32))
+
+
+def test_fit_inside_jit():
+    def train(x):
+        return ffnn.fit(NET, (x, CLASSES), key=KEY, optimizer=SGD, batch_size=2, epochs=1)
+
+    refused(TypeError, "data: .* being traced; fit is a loop of its own", jax.jit(train), X)
+
+
+def mine(value, gradient=None):
+    return ffnn.Network((3, 4, 2), loss=ffnn.Loss("mine", value, gradient))
+
+
+def squares(yhat, y):
+    return jnp.sum((yhat - y) ** 2, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("net", "error", "message"),
+    [
+        (mine(lambda yhat, y: yhat), ValueError, r"Loss 'mine': expected one loss .* got \(6, 2\)"),
+        (mine(lambda yhat, y: jnp.argmax(yhat, -1)), TypeError, "one loss .* floating; got int32"),
+        (mine(lambda yhat, y: yhat[:, 0] > y[:, 0]), TypeError, "one loss .* floating; got bool"),
+        (
+            mine(squares, lambda yhat, y: (yhat - y)[:, :1]),
+            ValueError,
+            r"expected a gradient for each output, shape \(6, 2\); got \(6, 1\)",
+        ),
+        (
+            mine(squares, lambda yhat, y: yhat > y),
+            TypeError,
+            "expected a gradient for each output, floating; got bool",
+        ),
+    ],
+)
+def test_a_loss_of_ones_own_of_the_wrong_kind(net, error, message):
+    refused(error, message, jax.eval_shape, jax.grad(ffnn.loss, 1), net, P, X, Y)
+
+
+def test_complex_y():
+    net = mine(lambda yhat, y: jnp.sum(jnp.abs(yhat - y), axis=-1))
+    y = np.ones((6, 2), np.complex64)
+    refused(
+        TypeError,
+        "y: expected real numbers, got complex64",
+        ffnn.loss,
+        net,
+        P,
+        X,
+        y,
+    )

@@ -1,8 +1,11 @@
 """Gradients on meshes: Auto and Explicit axes, data × model, shard_map inside and out."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import sweep_checks
 from cases import assert_close, examples
@@ -109,6 +112,78 @@ def test_y_and_weights_on_every_device_while_x_is_split(axis_type):
         params, y = jax.device_put((point.params, point.y), NamedSharding(mesh, P()))
         found = gradients(ffnn.loss, net, point._replace(params=params, x=x, y=y))
         assert_close(on_host(found), expected, 5e-6)
+
+
+@pytest.mark.parametrize(
+    "inside", [("x", "y", "weights"), ("x",), ("weights",), ("params",)], ids=str
+)
+@pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
+def test_explicit_mesh_and_arrays_made_outside_it(inside, jit):
+    """What was made before the mesh, or by NumPy, is the same on each device of it."""
+    net, point = NETWORKS[0], examples(NETWORKS[0], batch=(8,))
+    mesh = jax.make_mesh((2, 2), ("data", "model"), axis_types=(AxisType.Explicit,) * 2)
+    rows = ffnn.Layer(NamedSharding(mesh, P("model", None)), NamedSharding(mesh, P("model")))
+    whole = ffnn.Layer(NamedSharding(mesh, P()), NamedSharding(mesh, P()))
+    split = NamedSharding(mesh, P("data"))
+    placement = {"params": (rows, whole, whole), "x": split, "y": split, "weights": split}
+    placed = {name: jax.device_put(getattr(point, name), placement[name]) for name in inside}
+
+    def all_gradients(loss, point):
+        def value(params, x, y, weights):
+            return loss(net, params, x, y, weights=weights)
+
+        grad = jax.grad(value, (0, 1, 2, 3))
+        return on_host((jax.jit(grad) if jit else grad)(*point))
+
+    expected = all_gradients(ffnn.loss_autodiff, point)
+    with jax.set_mesh(mesh):
+        point = point._replace(**placed)
+        assert_close(all_gradients(ffnn.loss_autodiff, point), expected, 5e-6)
+        assert_close(all_gradients(ffnn.loss, point), expected, 5e-6)
+
+
+def test_shard_map_where_the_weights_alone_vary():
+    net, point = NETWORKS[0], examples(NETWORKS[0], batch=(8,))
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+    many = jnp.stack([point.weights * k for k in jnp.arange(1.0, 5.0)])
+    many = many.at[:, 0].set(jnp.arange(4.0))
+
+    def value(loss, params, y, weights):
+        def local(params, y, weights):
+            here = loss(net, params, point.x, y, weights=weights[0])
+            return jax.lax.psum(here, "data")
+
+        specs = (P(), P(), P("data"))
+        return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P())(params, y, weights)
+
+    found, expected = (
+        jax.jit(jax.grad(partial(value, loss), (0, 1, 2)))(point.params, point.y, many)
+        for loss in (ffnn.loss, ffnn.loss_autodiff)
+    )
+    assert_close(on_host(found), on_host(expected), 5e-6)
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("batch_size", [16, 10], ids=["even", "ragged"])
+def test_fit_on_data_that_are_split(axis_type, batch_size):
+    """The data over four devices; a batch that does not divide stands on each of them."""
+    net, draw = ffnn.Network((4, 8, 3), output="softmax"), np.random.default_rng(0)
+    x = draw.standard_normal((48, 4)).astype(np.float32)
+    y, weights = draw.integers(0, 3, 48).astype(np.int32), draw.random(48).astype(np.float32)
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(axis_type,))
+    optimizer = optax.sgd(0.1)
+
+    def fit(x, y, weights):
+        state = ffnn.init_state(net, optimizer, jax.random.key(0))
+        options = {"optimizer": optimizer, "batch_size": batch_size, "epochs": 2}
+        result = ffnn.fit(net, (x, y), state=state, validation=(x, y), weights=weights, **options)
+        return on_host(result.params), result.history[:3]
+
+    with jax.numpy_dtype_promotion("standard"):  # optax promotes
+        expected = fit(x, y, weights)
+        with jax.set_mesh(mesh):
+            found = fit(*jax.device_put((x, y, weights), NamedSharding(mesh, P("data"))))
+    assert_close(found, expected, 5e-6)
 
 
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])

@@ -175,3 +175,10 @@ def test_hits():
     np.testing.assert_allclose(outputs.example_hits("logistic", yhat, y), [2 / 3, 1 / 3], rtol=1e-6)
     assert outputs.example_hits("linear", yhat, y) is None
     assert outputs.example_hits("linear", yhat, {"of": "one's own"}) is None
+
+
+def test_hits_of_one_output():
+    yhat = jnp.array([[0.2], [0.9]])
+    for y in (jnp.array([0, 1]), jnp.array([0.0, 1.0]), jnp.array([[0.0], [1.0]])):
+        assert outputs.example_hits("logistic", yhat, y).tolist() == [1, 1]
+        assert outputs.example_hits("linear", yhat, y) is None

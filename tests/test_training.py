@@ -1,5 +1,6 @@
 """Steps, epochs, fit and gradient descent: against plain loops, bit for bit, and when stopped."""
 
+import pickle
 import signal
 import subprocess
 import sys
@@ -79,8 +80,9 @@ def test_step_on_autodiff():
         optax.polyak_sgd(),
         optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau()),
         optax.MultiSteps(optax.sgd(0.1), 2),
+        optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.05)),
     ],
-    ids=["adam", "adamw", "momentum", "chain", "lbfgs", "polyak", "plateau", "multi"],
+    ids=["adam", "adamw", "momentum", "chain", "lbfgs", "polyak", "plateau", "multi", "sam"],
 )
 def test_any_optimizer(optimizer):
     x, y = ffnn.load_iris()
@@ -258,6 +260,21 @@ def test_mixed_precision():
     assert result.history.loss[-1] < 0.4
 
 
+def test_the_history_of_weights_beyond_float16():
+    """The weight of a batch is summed in float32 at least."""
+    state = ffnn.init_state(NET, SGD, KEY, params=ffnn.init(NET, KEY, dtype="float16"))
+    weights = np.full(50, 1e4)
+    heavy = fit(key=None, state=state, weights=weights).history.loss
+    np.testing.assert_allclose(heavy, fit(key=None, state=state).history.loss, rtol=1e-2)
+
+
+def test_no_accuracy_of_a_single_quantity():
+    net = ffnn.Network((4, 1), loss=ffnn.Loss("mine", lambda yhat, y: (yhat[:, 0] - y) ** 2))
+    x, y = data()
+    result = fit(net=net, data=(x, y.astype(np.float32)), validation=(x, y.astype(np.float32)))
+    assert result.history.validation_accuracy is None
+
+
 def test_penalty_as_objective():
     def penalised(net, params, x, y, *, weights=None):
         penalty = sum(jnp.sum(layer.W**2) for layer in params)
@@ -294,6 +311,23 @@ def test_the_step_of_a_loss_that_is_no_number_is_the_right_one():
     with pytest.raises(ffnn.NonFiniteLossError) as caught:
         fit(net=net, data=(x, y), batch_size=1)
     assert caught.value.step == np.flatnonzero(order == 3)[0]
+
+
+def test_advice_on_a_loss_that_is_no_number():
+    """A linear output below 0 has no logarithm, at any learning rate."""
+    net = ffnn.Network((4, 3), loss="cross_entropy")
+    with pytest.raises(ffnn.NonFiniteLossError, match="cross_entropy needs outputs from 0 to 1"):
+        fit(net=net)
+
+
+def test_the_error_of_a_loss_that_is_no_number_can_be_sent_to_another_process():
+    with pytest.raises(ffnn.NonFiniteLossError) as caught:
+        fit(net=ffnn.Network((4, 3), loss="cross_entropy"), key=jax.random.PRNGKey(0))
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert str(copy) == str(caught.value)
+    assert copy.step == caught.value.step
+    leaves_equal(copy.fit, caught.value.fit)
+    assert copy.fit.history.validation_loss is None
 
 
 def test_ctrl_c_gives_back_the_state_so_far(monkeypatch):
@@ -351,6 +385,12 @@ def test_progress_is_a_line_on_stderr(capsys):
     assert err.endswith("\n")
     fit()  # pytest's stderr is no terminal
     assert capsys.readouterr() == ("", "")
+
+
+def test_no_stderr_at_all(monkeypatch):
+    """As in a program without a console on Windows."""
+    monkeypatch.setattr(sys, "stderr", None)
+    assert fit(progress=True).history.loss.shape == (3,)
 
 
 # Gradient descent --------------------------------------------------------------------------------
