@@ -1,6 +1,7 @@
 """The command line: `python -m ffnn_jax COMMAND`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -23,8 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         run_demo(quick=arguments.quick, seed=arguments.seed)
+        sys.stdout.flush()
     except ModuleNotFoundError as error:
         print(f"ffnn_jax: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print("ffnn_jax: interrupted", file=sys.stderr)

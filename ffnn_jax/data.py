@@ -117,7 +117,7 @@ def load_diabetes() -> Examples:
     """A measure of the progress of diabetes in a year, from ten raw quantities: standardize them.
 
     Returns:
-      x, float32 (442, 10), and y, float32 (442, 1), from 25 to 346.
+      x, float32 (442, 10), and y, float32 (442, 1), from 25 to 346: standardize it as well.
 
     Raises:
       ModuleNotFoundError: scikit-learn is not installed.
@@ -135,7 +135,7 @@ def load_linnerud() -> Examples:
     """Weight (lb), waist (in) and pulse of 20 men, from how many of three exercises they managed.
 
     Returns:
-      x, float32 (20, 3): chin-ups, sit-ups and jumps; and y, float32 (20, 3).
+      x, float32 (20, 3): chin-ups, sit-ups and jumps; and y, float32 (20, 3): standardize both.
 
     Raises:
       ModuleNotFoundError: scikit-learn is not installed.
@@ -155,7 +155,7 @@ def _load(name: str) -> Examples:
         from sklearn import datasets
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f'load_{name}: scikit-learn is needed ({error}): pip install "ffnn_jax[data]"',
+            f"load_{name}: scikit-learn is needed ({error}): pip install scikit-learn",
             name=error.name,
         ) from error
     row = BUNDLED[name]

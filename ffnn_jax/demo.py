@@ -61,7 +61,9 @@ def _say_what(train: Any, test: Any) -> None:
     print()
     widths = " → ".join(map(str, NET.sizes))
     count = sum(m * n + n for m, n in zip(NET.sizes[:-1], NET.sizes[1:], strict=True))
-    print(f"   The network: {widths} units, relu, softmax; {count:,} weights and biases.")
+    print(f"   The network: {widths} units, joined by {count:,} weights and biases.")
+    print("   Hidden units pass on what is above 0 (relu); the last ten become probabilities, one")
+    print("   for each digit (softmax).")
     print()
 
 
@@ -98,8 +100,11 @@ def _quantity(path: str) -> str:
 
 
 def _train(key: jax.Array, train: Any, test: Any, epochs: int) -> float:
-    print(f"3. Training: {epochs} times through the data, {BATCH_SIZE} digits a step (adam).")
-    print("   The loss is −log of the probability given to the right digit.")
+    print(
+        f"3. Training: {epochs} times through the data (epochs), {BATCH_SIZE} digits a step. A step"
+    )
+    print("   moves the weights against the gradient (by adam, which sets each weight's pace).")
+    print("   The loss is −log of the probability given to the right digit: 2.3 is guessing.")
     print(flush=True)
     start = time.perf_counter()
     result = fit(
@@ -110,7 +115,6 @@ def _train(key: jax.Array, train: Any, test: Any, epochs: int) -> float:
         batch_size=BATCH_SIZE,
         epochs=epochs,
         validation=test,
-        progress=True,
     )
     seconds = time.perf_counter() - start
     right = np.asarray(jnp.argmax(apply(NET, result.params, test[0]), axis=-1)) == test[1]
@@ -128,7 +132,7 @@ def _train(key: jax.Array, train: Any, test: Any, epochs: int) -> float:
 
 
 def _race(key: jax.Array, train: Any, rounds: int) -> float:
-    print("4. Speed: the same epoch, compiled, with the gradient by hand and by jax.grad, in turn.")
+    print("4. Speed: the same compiled epoch, with the gradient by hand and by jax.grad, in turn.")
     print()
     optimizer = optax.adam(RATE)
     x, y = map(jnp.asarray, train)

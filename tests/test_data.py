@@ -139,7 +139,7 @@ def test_without_scikit_learn_the_error_says_what_to_install(name, monkeypatch):
         return real_import(module, *args, **options)
 
     monkeypatch.setattr(builtins, "__import__", without_sklearn)
-    with pytest.raises(ModuleNotFoundError, match=rf"load_{name}: .*ffnn_jax\[data\]") as caught:
+    with pytest.raises(ModuleNotFoundError, match=rf"load_{name}: .*scikit-learn") as caught:
         getattr(data, f"load_{name}")()
     assert caught.value.name == "sklearn"
 
