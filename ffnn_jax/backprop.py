@@ -139,11 +139,11 @@ def sweep(
     for k in range(net.depth, 0, -1):
         W, b = params[k - 1]
         grad_a = grads_a[0]
-        h = x if k == 1 else kept[k - 2]
+        h = x if k == 1 else kept[k - 2]  # or a_{k−1}, until h is computed again
         grads_h.insert(0, grad_h(W, h, grad_a, dtype))  # ∇h_{k−1} = W_kᵀ ∇a_k
         if k > 1:
             g = ACTIVATIONS[net.activations[k - 2]]
-            h, derivative = _h_and_derivative(g, kept[k - 2], grads_h[0])
+            h, derivative = _h_and_derivative(g, h, grads_h[0])
             grads_a.insert(0, grads_h[0] * derivative)  # ∇a_{k−1} = ∇h_{k−1} ⊙ g′(a_{k−1})
         # ∇W_k = ∇a_k h_{k−1}ᵀ,  ∇b_k = ∇a_k, summed over the batch
         layers.insert(0, Layer(grad_W(W, h, grad_a, dtype), grad_b(b, grad_a)))
