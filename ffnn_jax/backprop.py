@@ -216,7 +216,7 @@ def _loss_forward(net, params, x, y, weights):
 
 def _loss_backward(net, residuals, grad_loss):
     params, x, y, weights, value, kept = residuals
-    a_L, share = kept[-1], grad_loss * network.shares(kept[-1], weights)
+    a_L, share = kept[-1], network.shares(kept[-1], weights, grad_loss)
     grad_a_L = share * outputs.grad_a(net.output, network.loss_of(net), a_L, y)
     grad_params, _, grads_h = sweep(net, params, x, kept, grad_a_L)
     losses, grad_y = _grad_y(net, a_L, y, share)

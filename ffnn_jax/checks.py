@@ -18,6 +18,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
+LARGEST_SIZE = 2**31 - 1  # of an axis, for XLA's int32 indices
 FLOAT_DTYPES = tuple(map(jnp.dtype, ("float64", "float32", "bfloat16", "float16")))
 
 
@@ -35,10 +36,15 @@ def check_name(argument: str, name: Any, known: Iterable[str]) -> str:
 
 def check_sizes(sizes: Any) -> tuple[int, ...]:
     """(n_0, …, n_L) as a tuple of positive ints, at least two of them."""
-    if not isinstance(sizes, Iterable) or isinstance(sizes, str | bytes | Set | Mapping):
+    scalar = getattr(sizes, "ndim", 1) == 0
+    if scalar or not isinstance(sizes, Iterable) or isinstance(sizes, str | bytes | Set | Mapping):
         raise TypeError(f"sizes: expected (n_0, ..., n_L), a tuple of ints; got {sizes!r}")
-    sizes = tuple(sizes)
-    return tuple(check_positive_int(f"sizes[{k}]", n) for k, n in enumerate(_at_least_two(sizes)))
+    sizes = _at_least_two(tuple(sizes))
+    sizes = tuple(check_positive_int(f"sizes[{k}]", n) for k, n in enumerate(sizes))
+    for k, n in enumerate(sizes):
+        if n > LARGEST_SIZE:
+            raise ValueError(f"sizes[{k}]: expected at most {LARGEST_SIZE}, got {n}")
+    return sizes
 
 
 def _at_least_two(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -94,15 +100,15 @@ def check_float_dtype(argument: str, dtype: Any) -> np.dtype:
     return known
 
 
-def check_key(key: Any) -> None:
+def check_key(key: Any, argument: str = "key") -> None:
     """One PRNG key, of the new kind (`jax.random.key`) or the old (`jax.random.PRNGKey`)."""
     if not isinstance(key, jax.Array | np.ndarray):
-        raise TypeError(f"key: expected one key, as from jax.random.key(0); got {key!r}")
+        raise TypeError(f"{argument}: expected one key, as from jax.random.key(0); got {key!r}")
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
     raw = key.dtype == np.uint32 and key.shape == jax.eval_shape(jax.random.PRNGKey, 0).shape
     if not typed and not raw:
         came = f"{key.dtype}{list(key.shape)}"
-        raise TypeError(f"key: expected one key, as from jax.random.key(0); got {came}")
+        raise TypeError(f"{argument}: expected one key, as from jax.random.key(0); got {came}")
 
 
 def check_params(sizes: Sequence[int], params: Any) -> np.dtype:
@@ -255,13 +261,20 @@ def check_between_0_and_1(argument: str, value: Any) -> None:
 
 
 def as_array(argument: str, value: Any) -> Any:
-    """The value itself, known to have a shape and a dtype of numbers; a list has none."""
+    """The value itself, known to be an array of numbers; a list, or a sparse matrix, is none."""
     if isinstance(value, bool | int | float):
         return np.asarray(value)
-    no_values = isinstance(value, jax.ShapeDtypeStruct | np.ma.MaskedArray)  # or not all of them
-    if no_values or not hasattr(value, "shape") or not hasattr(value, "dtype"):
-        raise TypeError(f"{argument}: expected an array, got {kind(value)}")
-    if not jnp.issubdtype(value.dtype, jnp.number) and value.dtype != bool:
+    dense = isinstance(value, jax.Array) or (
+        hasattr(value, "__array__") and hasattr(value, "dtype")
+    )
+    if not dense or isinstance(value, np.ma.MaskedArray):
+        hint = "; use .toarray()" if hasattr(value, "toarray") else ""
+        raise TypeError(f"{argument}: expected an array, got {kind(value)}{hint}")
+    try:
+        numbers = value.dtype == bool or jnp.issubdtype(value.dtype, jnp.number)
+    except TypeError:  # a dtype that is not one of NumPy's
+        numbers = False
+    if not numbers or jnp.issubdtype(value.dtype, np.timedelta64):
         raise TypeError(f"{argument}: expected an array of numbers, got dtype {value.dtype}")
     return value
 

@@ -201,7 +201,11 @@ def standardize(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...
     others = tuple(
         _check_columns(f"others[{k}]", other, train.shape[1]) for k, other in enumerate(others)
     )
-    centre, scale = _moments(train)
+    with np.errstate(over="ignore", invalid="ignore"):
+        centre, scale = _moments(train)
+    if not np.all(np.isfinite(scale)):
+        largest = np.abs(train).max()
+        raise ValueError(f"train: expected numbers whose squares float64 holds, got {largest:g}")
     return tuple(((x - centre) / scale).astype(x.dtype) for x in (train, *others))
 
 
@@ -251,7 +255,8 @@ def split(x: np.ndarray, y: np.ndarray, *, fraction: float, seed: int) -> tuple[
 
 def _check_rows(argument: str, value: Any) -> np.ndarray:
     """An array with at least one axis, in NumPy; lists are no arrays."""
-    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+    masked = isinstance(value, np.ma.MaskedArray)
+    if masked or not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise TypeError(f"{argument}: expected an array, got {type(value).__name__}")
     array = np.asarray(value)
     if array.ndim == 0:

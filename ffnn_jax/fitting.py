@@ -24,6 +24,7 @@ from ffnn_jax.training import (
     Objective,
     TrainState,
     check_batch_size,
+    check_objective,
     check_optimizer,
     check_state,
     compiled_epoch,
@@ -136,6 +137,7 @@ def fit(
       True
     """
     _check_start(net, optimizer, key, state)
+    check_objective(objective)
     epochs = checks.check_positive_int("epochs", epochs)
     if progress not in (None, True, False):
         raise TypeError(f"progress: expected True, False or None, got {progress!r}")

@@ -254,11 +254,15 @@ def batch_loss(net: Network, a: jax.Array, y: Any, weights: jax.Array | None) ->
     return jnp.sum(weighted).astype(losses.dtype)
 
 
-def shares(a: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """∂ℒ/∂ℓ_i = w_i / Σ_i w_i, (*batch, 1) to go with a_L, or the scalar 1/N without weights."""
+def shares(a: jax.Array, weights: jax.Array | None, grad_loss: ArrayLike = 1.0) -> jax.Array:
+    """∂ℒ/∂ℓ_i = w_i / Σ_i w_i times ∇ℒ, (*batch, 1) to go with a_L; a scalar, 1/N, without weights.
+
+    In the dtype of a_L; on the way there in float32 at least: float16 has no 1/N for a large N.
+    """
+    wide = jnp.asarray(grad_loss, at_least_float32(a.dtype))
     if weights is None:
-        return jnp.asarray(1 / math.prod(a.shape[:-1]), a.dtype)
-    return jnp.expand_dims((weights / total(weights)).astype(a.dtype), -1)
+        return (wide / math.prod(a.shape[:-1])).astype(a.dtype)
+    return jnp.expand_dims((weights / total(weights) * wide).astype(a.dtype), -1)
 
 
 def total(weights: jax.Array) -> jax.Array:
@@ -321,7 +325,8 @@ def at_least_float32(dtype: DTypeLike) -> DTypeLike:
 
 
 def _cast(params: Params, dtype: np.dtype) -> Params:
-    return jax.tree.map(partial(checks.to_jax, dtype=dtype), tuple(params))
+    cast = partial(checks.to_jax, dtype=dtype)
+    return tuple(Layer(cast(layer.W), cast(layer.b)) for layer in params)
 
 
 def _initializer(name: str) -> jax.nn.initializers.Initializer:

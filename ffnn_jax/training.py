@@ -114,6 +114,7 @@ def train_step(
       TypeError, ValueError: as `loss`.
     """
     check_state(net, optimizer, state)
+    check_objective(objective)
     value_of = partial(_value_of, net, objective, x, y, weights)
     value, grads = jax.value_and_grad(value_of)(state.params)
     extra = _extra_arguments(optimizer, value=value, grad=grads, value_fn=value_of)
@@ -157,6 +158,7 @@ def train_epoch(
       TypeError, ValueError: as `loss`, or a batch_size that is no int from 1 to N.
     """
     check_state(net, optimizer, state)
+    check_objective(objective)
     network.check_examples(net, x, y, weights)
     batch_size = check_batch_size(batch_size, x)
     _, x, y, weights = network.as_examples(net, state.params, x, y, weights)
@@ -194,6 +196,7 @@ def gradient_descent(
       TypeError, ValueError: as `loss`; a learning rate that is not above 0; max_iterations < 1.
     """
     max_iterations = checks.check_positive_int("max_iterations", max_iterations)
+    check_objective(objective)
     network.check_network(net)
     dtype = checks.check_params(net.sizes, params)
     checks.check_positive_float("learning_rate", learning_rate, dtype)
@@ -222,6 +225,10 @@ def check_state(net: Network, optimizer: Any, state: Any) -> None:
     if not isinstance(state, TrainState):
         raise TypeError(f"state: expected a TrainState, got {type(state).__name__}")
     checks.check_params(net.sizes, state.params)
+    checks.check_key(state.key, "state.key")
+    step = checks.as_array("state.step", state.step)
+    if step.shape != () or not jnp.issubdtype(step.dtype, jnp.integer):
+        raise TypeError(f"state.step: expected an int, got {step.dtype}{list(step.shape)}")
     expected = jax.eval_shape(optimizer.init, state.params)
     trees = jax.tree.structure(expected), jax.tree.structure(state.opt_state)
     if trees[0] != trees[1] or jax.tree.map(jnp.shape, expected) != jax.tree.map(
@@ -231,6 +238,12 @@ def check_state(net: Network, optimizer: Any, state: Any) -> None:
             "state.opt_state: expected the state of this optimizer for these parameters, as "
             f"from init_state, {trees[0]}; got {trees[1]}"
         )
+
+
+def check_objective(objective: Any) -> None:
+    """objective is a function."""
+    if not callable(objective):
+        raise TypeError(f"objective: expected a function as `loss` is one, got {objective!r}")
 
 
 def check_batch_size(batch_size: Any, x: Any) -> int:

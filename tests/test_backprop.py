@@ -229,3 +229,12 @@ def test_a_loss_of_ones_own_of_another_float_dtype(given):
     expected = jax.grad(ffnn.loss_autodiff, (1, 3))(net, point.params, point.x, y)
     assert_close(grads, expected, 2e-2)
     assert ffnn.loss(net, point.params, point.x, y).dtype == jnp.bfloat16
+
+
+def test_a_scaled_loss_of_many_float16_examples():
+    """Loss scaling: 2¹⁵ / N is a number of float16 where 1/N is hardly one."""
+    net = ffnn.Network((1, 1))
+    params = (ffnn.Layer(jnp.ones((1, 1), jnp.float16), jnp.zeros(1, jnp.float16)),)
+    x, y = np.ones((10**6, 1), np.float16), np.full(10**6, 0.5, np.float16)
+    slope = jax.grad(lambda x: 2**15 * ffnn.loss(net, params, x, y))(x)
+    np.testing.assert_allclose(slope[0, 0].astype(np.float32), 2**15 / 10**6, rtol=2e-3)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.sparse
 from cases import examples
 
 import ffnn_jax as ffnn
@@ -49,6 +50,8 @@ def refused(error, message, fn, *args, **kwargs):
         (5, TypeError, r"sizes: expected .* a tuple of ints; got 5"),
         ("34", TypeError, r"sizes: expected .* got '34'"),
         (None, TypeError, r"sizes: expected .* got None"),
+        (np.array(3), TypeError, r"sizes: expected .* got array\(3\)"),
+        ((3, 10**20), ValueError, r"sizes\[1\]: expected at most 2147483647, got 1000"),
         ({3, 4}, TypeError, r"sizes: expected .* got \{3, 4\}"),
         (b"34", TypeError, r"sizes: expected .* got b'34'"),
     ],
@@ -127,6 +130,12 @@ BAD_X = [
     ([[1.0, 2.0, 3.0]], TypeError, "x: expected an array, got a list of 1"),
     (np.array([["a"] * 3]), TypeError, "x: expected an array of numbers"),
     (None, TypeError, "x: expected an array"),
+    (
+        scipy.sparse.csr_matrix(np.ones((6, 3))),
+        TypeError,
+        r"x: expected an array.*use .toarray\(\)",
+    ),
+    (np.ones((6, 3)).astype("m8[s]"), TypeError, "x: expected an array of numbers, got dtype time"),
 ]
 BAD_Y = [
     (CLASSES[:5], ValueError, r"y: expected shape \(6, 2\) or, .* \(6,\) .*got int\d+ \(5,\)"),
@@ -137,6 +146,7 @@ BAD_Y = [
     (CLASSES + 1, ValueError, "y: expected classes from 0 to 1, got from 1 to 2"),
     (CLASSES * 1j, TypeError, "y: expected integers or floats, got complex"),
     ([0, 1, 0, 1, 0, 1], TypeError, "y: expected an array"),
+    (CLASSES.astype("m8[s]"), TypeError, "y: expected an array of numbers"),
 ]
 BAD_WEIGHTS = [
     (np.ones(5, np.float32), ValueError, r"weights: expected shape \(6,\).*got \(5,\)"),
@@ -282,6 +292,18 @@ def test_state():
         state = ffnn.TrainState(OTHER, (), KEY, np.int32(0))
         refused(ValueError, r"params\[0\].W", fn, NET, SGD, state, X, CLASSES, **more)
         refused(TypeError, "optimizer: expected", fn, NET, 0.1, state, X, CLASSES, **more)
+        good = ffnn.TrainState(P, SGD.init(P), KEY, np.int32(0))
+        for change, message in (
+            ({"key": None}, "state.key: expected one key"),
+            ({"key": 3}, "state.key: expected one key"),
+            ({"step": 3.5}, "state.step: expected an int, got float64"),
+            ({"step": np.zeros(2, int)}, r"state.step: expected an int, got int64\[2\]"),
+            ({"step": "a"}, "state.step: expected an array, got builtins.str"),
+        ):
+            bad = good._replace(**change)
+            refused(TypeError, message, fn, NET, SGD, bad, X, CLASSES, **more)
+        more = {**more, "objective": "loss"}
+        refused(TypeError, "objective: expected a function", fn, NET, SGD, good, X, CLASSES, **more)
 
 
 def test_the_state_of_another_optimizer():

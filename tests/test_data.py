@@ -649,3 +649,18 @@ def test_split_wants_rows(x, y, argument):
 def test_split_is_for_arrays(x, y, argument):
     with pytest.raises(TypeError, match=f"{argument}: expected an array, got"):
         split(x, y, fraction=0.5, seed=0)
+
+
+def test_standardize_numbers_whose_squares_overflow():
+    with pytest.raises(ValueError, match=r"train: expected numbers whose squares .* got 1e\+300"):
+        standardize(np.array([[1e300], [-1e300], [0.0]]))
+
+
+def test_masked_arrays_are_refused():
+    masked = np.ma.masked_less(np.ones((4, 2)), 0)
+    for call in (
+        lambda: standardize(masked),
+        lambda: split(masked, np.ones(4), fraction=0.5, seed=0),
+    ):
+        with pytest.raises(TypeError, match="expected an array, got MaskedArray"):
+            call()

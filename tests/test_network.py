@@ -1,11 +1,13 @@
 """The network: its record, its starting parameters, and the forward pass in the notation."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import NETWORKS, examples, name_of
+from cases import NETWORKS, assert_close, examples, name_of
 
 import ffnn_jax as ffnn
 
@@ -172,3 +174,20 @@ def test_works_with_plain_optax():
             updates, opt_state = optimizer.update(grads, opt_state, params)
             params = optax.apply_updates(params, updates)
     assert value < first
+
+
+def test_params_may_be_of_any_class_with_w_and_b():
+    """Their gradient is of that class: the fields are taken by name."""
+
+    class Turned(NamedTuple):
+        b: jax.Array
+        W: jax.Array
+        name: None = None
+
+    net = ffnn.Network((3, 4, 2), output="softmax")
+    params, x, y, _ = examples(net)
+    turned = [Turned(layer.b, layer.W) for layer in params]
+    found = jax.grad(ffnn.loss, 1)(net, turned, x, y)
+    expected = jax.grad(ffnn.loss, 1)(net, params, x, y)
+    assert isinstance(found[0], Turned)
+    assert_close([ffnn.Layer(t.W, t.b) for t in found], list(expected), 1e-6)

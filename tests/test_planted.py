@@ -64,11 +64,11 @@ PLANTED = {
         "return grad_params, grads_h[0]\n",
         "return grad_params, grads_h[1]\n",
     ),
-    "cotangent ignored": ("backprop", "kept[-1], grad_loss * net", "kept[-1], net"),
+    "cotangent ignored": ("backprop", "weights, grad_loss)", "weights)"),
     "weights ignored": (
         "backprop",
-        "grad_loss * network.shares(kept[-1], weights)",
-        "grad_loss * network.shares(kept[-1], None)",
+        "network.shares(kept[-1], weights, grad_loss)",
+        "network.shares(kept[-1], None, grad_loss)",
     ),
     "∇y of the wrong sign": (
         "backprop",
@@ -82,11 +82,11 @@ PLANTED = {
         "output.pullback(output.value(kept[-1]), grad_yhat)",
         "grad_yhat",
     ),
-    "no 1/N": ("network", "1 / math.prod(a.shape[:-1])", "1.0"),
+    "no 1/N": ("network", "wide / math.prod(a.shape[:-1])", "wide * 1"),
     "weights not normalised": (
         "network",
-        "(weights / total(weights)).astype(a",
-        "weights.astype(a",
+        "(weights / total(weights) * wide)",
+        "(weights * wide)",
     ),
     "ŷ − y the wrong way round": (
         "outputs",
