@@ -18,6 +18,15 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
+SYNONYMS = {  # what other libraries call it
+    "sigmoid": "logistic",
+    "mse": "squared_error",
+    "l2": "squared_error",
+    "bce": "binary_cross_entropy",
+    "nll": "cross_entropy",
+    "swish": "silu",
+    "none": "identity",
+}
 LARGEST_SIZE = 2**31 - 1  # of an axis, for XLA's int32 indices
 FLOAT_DTYPES = tuple(map(jnp.dtype, ("float64", "float32", "bfloat16", "float16")))
 
@@ -28,7 +37,8 @@ def check_name(argument: str, name: Any, known: Iterable[str]) -> str:
     if not isinstance(name, str):
         raise TypeError(f"{argument}: expected a name, one of {', '.join(known)}; got {name!r}")
     if name not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.35)
+        near = [SYNONYMS[name.lower()]] if SYNONYMS.get(name.lower()) in known else []
+        near = near or difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.35)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"{argument}: {name!r} is not one of {', '.join(known)}.{hint}")
     return name
@@ -169,11 +179,20 @@ def check_y(width: int, y: Any, batch: tuple[int, ...], classes: bool) -> None:
         values = concrete(y)
         low, high = (0, 0) if values is None else (int(values.min()), int(values.max()))
         if low < 0 or high >= width:
-            raise ValueError(f"y: expected classes from 0 to {width - 1}, got from {low} to {high}")
+            hint = "; subtract 1" if low == 1 and high == width else ""
+            if width == 1:
+                hint = "; one output knows one class: output='logistic' tells two apart"
+            raise ValueError(
+                f"y: expected classes from 0 to {width - 1}, got from {low} to {high}{hint}"
+            )
     elif y.shape != (*batch, width) and (y.shape != batch or width > 1):
         or_classes = f" or, for integer classes, {batch}" if width > 1 else ""
+        hint = "; for classes pass y[..., 0]" if _is_integer(y) and y.shape == (*batch, 1) else ""
+        if y.shape == batch:
+            hint = "; for classes make them integers"
         raise ValueError(
             f"y: expected shape {(*batch, width)}{or_classes} to go with x, got {y.dtype} {y.shape}"
+            f"{hint}"
         )
 
 

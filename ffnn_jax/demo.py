@@ -70,8 +70,10 @@ def _say_what(train: Any, test: Any) -> None:
 def _show_gradients(key: jax.Array, x: np.ndarray, y: np.ndarray) -> None:
     print("2. The gradient. Backprop is written by hand in ffnn_jax/backprop.py; here it is held")
     print("   against JAX's automatic differentiation. Both are computed in float32, and their")
-    print("   errors are measured against the same gradient in float64 (1e-7 is all that float32")
-    print("   can hold).")
+    print(
+        "   errors are measured against the same gradient in float64: float32 rounds every number"
+    )
+    print("   to 1e-7 of its size, so a few times that is all there can be.")
     print()
     report = check_gradients(loss, (NET, init(NET, key), x[:64], y[:64]), argnums=(1, 2))
     for line in _table(report):
@@ -126,7 +128,10 @@ def _train(key: jax.Array, train: Any, test: Any, epochs: int) -> float:
             print(f"   epoch {epoch:3}: loss {value:.4f}, accuracy on the test digits {share:.4f}")
     print(f"   {seconds:.1f} s, compilation included.")
     print()
-    print(f"   test accuracy {right.mean():.4f}: {right.sum()} of {len(right)} digits never seen.")
+    print(
+        f"   test accuracy {right.mean():.4f}: {right.sum()} of {len(right)} digits"
+        " it was never trained on."
+    )
     print()
     return float(right.mean())
 
@@ -153,7 +158,11 @@ def _race(key: jax.Array, train: Any, rounds: int) -> float:
         )
     pairs = zip(seconds["by hand"], seconds["jax.grad"], strict=True)
     ratio = statistics.median(ours / theirs for ours, theirs in pairs)
-    print(f"   time by hand ÷ time of jax.grad: {ratio:.2f} (median of {rounds} pairs)")
+    print(
+        f"   time by hand ÷ time of jax.grad: {ratio:.2f} (median of {rounds} pairs; 1 is a draw)"
+    )
+    print()
+    print("Next: README.md, from “First use” on.")
     return ratio
 
 

@@ -144,6 +144,11 @@ def fit(
     dtype = np.dtype(np.float32)  # of the parameters
     if state is not None:
         dtype = checks.check_params(net.sizes, state.params)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((data, weights, key, state))):
+        raise TypeError(
+            "fit: expected arrays with values, got one that is being traced; fit is a loop of its "
+            "own: inside jit, vmap or grad use train_epoch"
+        )
     x, y = _check_dataset("data", net, data, weights, dtype)
     batch_size = check_batch_size(batch_size, x)
     held_out = None
@@ -224,11 +229,6 @@ def _check_dataset(argument, net, data, weights, dtype) -> tuple[Any, Any]:
     """(x, y) that fit the network, with a look at every value."""
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise TypeError(f"{argument}: expected (x, y), got {checks.kind(data)}")
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((data, weights))):
-        raise TypeError(
-            f"{argument}: expected arrays with values, got one that is being traced; fit is a "
-            "loop of its own: inside jit, vmap or grad use train_epoch"
-        )
     x, y = data
     try:
         network.check_examples(net, x, y, weights)

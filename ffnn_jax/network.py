@@ -124,6 +124,8 @@ class Network:
         checks.check_name("output", self.output, OUTPUTS)
         if self.loss is None:
             object.__setattr__(self, "loss", OWN_LOSS[self.output])
+        elif callable(self.loss):
+            raise TypeError(f"loss: expected a name or a Loss, got {self.loss!r}; wrap it in Loss")
         elif not isinstance(self.loss, Loss):
             checks.check_name("loss", self.loss, LOSSES)
         if not isinstance(self.plan, Plan):

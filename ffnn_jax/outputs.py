@@ -14,7 +14,7 @@ Every function here is per example: the mean over the batch is taken in `backpro
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -305,17 +305,34 @@ def example_losses(output: str, loss: Loss, a: jax.Array, y: jax.Array) -> jax.A
     pair = _pair(output, loss)
     if pair:
         return pair.value(a, y)
-    losses = loss.value(OUTPUTS[output].value(a), y)
+    losses = _call(loss, loss.value, OUTPUTS[output].value(a), y)
     return _result_of(loss, "one loss for each example", losses, a.shape[:-1], a.dtype)
 
 
 def grad_yhat(loss: Loss, yhat: jax.Array, y: jax.Array) -> jax.Array:
     """∂ℓ_i/∂ŷ_i of each example, (*batch, n_L)."""
     if loss.gradient is not None:
-        gradient = loss.gradient(yhat, y)
+        gradient = _call(loss, loss.gradient, yhat, y)
         return _result_of(loss, "a gradient for each output", gradient, yhat.shape, yhat.dtype)
-    losses, pullback = jax.vjp(lambda yhat: loss.value(yhat, y), yhat)
+    losses, pullback = jax.vjp(lambda yhat: _call(loss, loss.value, yhat, y), yhat)
     return pullback(jnp.ones_like(losses))[0]
+
+
+def _call(loss: Loss, function: Callable[..., jax.Array], yhat: jax.Array, y: Any) -> jax.Array:
+    """function(ŷ, y), with no silent (N, 1) − (N,) = (N, N), whose sums look like losses."""
+    batch = yhat.shape[:-1]
+    if yhat.shape[-1] > 1 or not any(t.shape == batch for t in jax.tree.leaves(y)):
+        return function(yhat, y)
+    try:
+        with jax.numpy_rank_promotion("raise"):
+            return function(yhat, y)
+    except ValueError as error:
+        if "rank_promotion" not in str(error):
+            raise
+        raise ValueError(
+            f"Loss {loss.name!r}: ŷ is {yhat.shape} and y is {batch}, which broadcast to every "
+            f"pair of examples; take yhat[..., 0], or pass y as {yhat.shape}"
+        ) from error
 
 
 def _result_of(loss: Loss, what: str, result: jax.Array, shape: tuple, dtype) -> jax.Array:

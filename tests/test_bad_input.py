@@ -141,9 +141,10 @@ BAD_Y = [
     (CLASSES[:5], ValueError, r"y: expected shape \(6, 2\) or, .* \(6,\) .*got int\d+ \(5,\)"),
     (Y[:5], ValueError, r"y: expected shape \(6, 2\)"),
     (np.ones((6, 3), np.float32), ValueError, r"y: expected shape \(6, 2\)"),
-    (np.ones(6, np.float32), ValueError, r"y: .* got float32 \(6,\)"),
+    (np.ones(6, np.float32), ValueError, r"y: .* got float32 \(6,\); .* make them integers"),
     (CLASSES - 1, ValueError, "y: expected classes from 0 to 1, got from -1 to 0"),
-    (CLASSES + 1, ValueError, "y: expected classes from 0 to 1, got from 1 to 2"),
+    (CLASSES + 1, ValueError, "y: expected classes from 0 to 1, got from 1 to 2; subtract 1"),
+    (CLASSES[:, None], ValueError, r"y: .* for classes pass y\[..., 0\]"),
     (CLASSES * 1j, TypeError, "y: expected integers or floats, got complex"),
     ([0, 1, 0, 1, 0, 1], TypeError, "y: expected an array"),
     (CLASSES.astype("m8[s]"), TypeError, "y: expected an array of numbers"),
@@ -383,7 +384,15 @@ def test_fit_inside_jit():
     def train(x):
         return ffnn.fit(NET, (x, CLASSES), key=KEY, optimizer=SGD, batch_size=2, epochs=1)
 
-    refused(TypeError, "data: .* being traced; fit is a loop of its own", jax.jit(train), X)
+    refused(TypeError, "fit: .* being traced; fit is a loop of its own", jax.jit(train), X)
+
+    def seeds(key):
+        return ffnn.fit(NET, (X, CLASSES), key=key, optimizer=SGD, batch_size=2, epochs=1)
+
+    refused(TypeError, "fit: .* use train_epoch", jax.vmap(seeds), np.zeros((3, 2), np.uint32))
+
+
+ONE_OUTPUT = examples(ffnn.Network((3, 1))).params
 
 
 def mine(value, gradient=None):
@@ -414,6 +423,19 @@ def squares(yhat, y):
 )
 def test_a_loss_of_ones_own_of_the_wrong_kind(net, error, message):
     refused(error, message, jax.eval_shape, jax.grad(ffnn.loss, 1), net, P, X, Y)
+
+
+def test_a_loss_of_every_pair_of_examples():
+    """(N, 1) − (N,) is (N, N), and its sum over outputs has the shape of right losses."""
+    with jax.numpy_rank_promotion("allow"):
+        for net in (
+            ffnn.Network((3, 1), loss=ffnn.Loss("mine", squares)),
+            ffnn.Network((3, 1), loss=ffnn.Loss("mine", lambda p, y: p[:, 0] - y, squares)),
+        ):
+            message = r"Loss 'mine': ŷ is \(6, 1\) and y is \(6,\), .* take yhat\[..., 0\]"
+            grad = jax.grad(ffnn.loss, 1)
+            y = CLASSES.astype(np.float32)
+            refused(ValueError, message, jax.eval_shape, grad, net, ONE_OUTPUT, X, y)
 
 
 def test_complex_y():

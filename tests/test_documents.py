@@ -46,6 +46,8 @@ def test_readme_first_use(capsys):
     for block in blocks:
         exec(compile(block, "README.md", "exec"), scope)
     assert scope["result"].history.validation_accuracy[-1] > 0.95
+    assert scope["regression"].history.validation_loss[-1] < 0.7
+    assert scope["losses"].shape == (10, 12)
     assert scope["report"].ok
     assert not scope["mine"].ok
 

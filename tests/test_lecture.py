@@ -819,6 +819,32 @@ def test_each_layer_passes_the_question_on():
             grad_a = np.array([grad_h[j] * G["tanh"][1](a[k - 2][j]) for j in range(columns)])
 
 
+def test_the_whole_conversation():
+    """∂ℒ/∂W_111 (“talk to the weight directly”) = the product with the four braces under it.
+
+    “Talk to the output layer” ∂ℒ/∂ŷ ∂ŷ/∂a_3, twice “talk to the previous hidden layer”
+    ∂a_3/∂h_2 ∂h_2/∂a_2 and ∂a_2/∂h_1 ∂h_1/∂a_1, “and now talk to the weights” ∂a_1/∂W_111: each
+    factor a Jacobian, and the product after each brace what the sweep knows by then.
+    """
+    theta = draw(CLASSIFIER.sizes)
+    x, _ = examples(1)
+    a, _ = tanh_network(theta, x[0])
+    yhat = classify(theta, x[0])
+    _, grads = gradients(CLASSIFIER, theta, x, np.array([2]))
+
+    dL_dyhat = np.array([0, 0, -1 / yhat[2]])
+    dyhat_da3 = np.array([[yhat[i] * ((i == j) - yhat[j]) for j in range(3)] for i in range(3)])
+    output_layer = dL_dyhat @ dyhat_da3
+    close(grads.a[2][0], output_layer)
+    hidden_2 = output_layer @ theta[2].W @ np.diag(1 - np.tanh(a[1]) ** 2)
+    close(grads.a[1][0], hidden_2)
+    hidden_1 = hidden_2 @ theta[1].W @ np.diag(1 - np.tanh(a[0]) ** 2)
+    close(grads.a[0][0], hidden_1)
+    da1_dW111 = np.zeros(len(a[0]))
+    da1_dW111[0] = x[0, 0]
+    close(grads.params[0].W[0, 0], hidden_1 @ da1_dW111)
+
+
 def test_responsibility_lies_with_all_the_weights_and_biases():
     """“The responsibility lies with all the weights and biases”, asked directly and through layers.
 

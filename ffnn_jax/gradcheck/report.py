@@ -8,11 +8,14 @@ class Diagnosis(NamedTuple):
 
     Attributes:
       fault: one word: raises, non-finite, zero, sign, scaled, transposed or wrong.
-      message: a sentence with the number.
+      message: a sentence with the number; `str()` gives both.
     """
 
     fault: str
     message: str
+
+    def __str__(self) -> str:
+        return f"{self.fault}: {self.message}"
 
 
 class LeafReport(NamedTuple):
@@ -66,7 +69,7 @@ class Report(NamedTuple):
             numbers = f"{leaf.error:8.1e}  {leaf.autodiff:8.1e}  {leaf.allowed:8.1e}"
             lines.append(f"{leaf.path:{width}}  {verdict:7}  {numbers}")
             if leaf.diagnosis:
-                lines.append(f"    {leaf.diagnosis.fault}: {leaf.diagnosis.message}")
+                lines.append(f"    {leaf.diagnosis}")
         wrong = sum(not leaf.ok for leaf in self.leaves)
         lines.append(f"{wrong} of {len(self.leaves)} wrong" if wrong else "all right")
         return "\n".join(lines)
