@@ -10,11 +10,20 @@ from cases import ACTIVATIONS, examples
 
 import ffnn_jax as ffnn
 from ffnn_jax.gradcheck.diagnosis import diagnose
-from ffnn_jax.gradcheck.primal import count_rules, without_rules
+from ffnn_jax.gradcheck.primal import Traced, count_rules
 
 DRAW = np.random.default_rng(0)
 X = jnp.asarray(DRAW.standard_normal((5, 4)).astype(np.float32))
 W = jnp.asarray(DRAW.standard_normal((4, 4)).astype(np.float32))
+
+
+def without_rules(fn):
+    """fn of one array, its custom rules taken away."""
+    return lambda x: Traced.of(lambda leaves: [fn(*leaves)], [x])([x])[0]
+
+
+def rules_in(fn):
+    return count_rules(jax.make_jaxpr(fn)(X))
 
 
 def rule(backward, forward=lambda W, x: x @ W.T):
@@ -145,7 +154,7 @@ def test_rules_are_found_wherever_they_are(bad, wrap):
     plain = jax.grad(lambda x: jnp.sum(without_rules(lambda x: wrap(bad, x))(x) * X))(X)
     expected = jax.grad(lambda x: jnp.sum(wrap(negate, x) * X))(X)
     np.testing.assert_allclose(plain, expected, rtol=1e-5, atol=1e-6)
-    assert count_rules(lambda x: wrap(bad, x), (X,)) >= 1
+    assert rules_in(lambda x: wrap(bad, x)) >= 1
     assert not ffnn.check_gradients(lambda x: wrap(bad, x), (X,)).ok
 
 
@@ -158,7 +167,7 @@ def test_while_loops_keep_their_rules_out_of_the_primal():
 
 def test_rules_of_jax_itself_stay():
     """relu′(0) = 0 is JAX's convention, made by a rule of JAX's own."""
-    assert count_rules(lambda x: jax.nn.relu(x), (X,)) == 0
+    assert rules_in(lambda x: jax.nn.relu(x)) == 0
     assert jax.grad(without_rules(lambda x: jax.nn.relu(x)))(0.0) == 0
 
 
@@ -278,3 +287,103 @@ def test_a_rule_inside_a_linear_solve():
     scaled.defvjp(lambda x: (2 * x, None), lambda _, g: (2 * g,))
     report = ffnn.check_gradients(lambda x: jax.scipy.sparse.linalg.cg(scaled, x)[0], (X[:, 0],))
     assert report.ok
+
+
+def test_a_forward_pass_that_changes_the_value():
+    """x² by itself, x³ under differentiation, and the gradient of x²."""
+    changed = jax.custom_vjp(lambda x: x**2)
+    changed.defvjp(lambda x: (x**3, x), lambda x, g: (2 * x * g,))
+    report = ffnn.check_gradients(changed, (X,))
+    assert not report.ok
+    assert report.leaves[0].ok
+    assert report.values[0].diagnosis.fault == "value-changes"
+    assert "0 of 1 wrong, 1 of 1 outputs changed" in str(report)
+
+
+# The truth: every number in float64 ---------------------------------------------------------------
+
+
+def double(x):
+    return jnp.sin(x) + 2 * x
+
+
+in_double = jax.custom_vjp(double)
+in_double.defvjp(lambda x: (double(x), x), lambda x, g: (g * (jnp.cos(x) + 2),))
+in_wrong = jax.custom_vjp(double)
+in_wrong.defvjp(lambda x: (double(x), x), lambda x, g: (g * (jnp.cos(x) + 3),))
+
+TABLE = jnp.asarray(DRAW.standard_normal((3, 5, 4)).astype(np.float32))
+HOSTS = {
+    "random numbers": lambda f, x: f(x) * jax.random.normal(jax.random.key(3), x.shape),
+    "dropout": lambda f, x: jnp.where(
+        jax.random.bernoulli(jax.random.key(1), 0.5, x.shape), f(x), 0
+    ),
+    "constants in a scan": lambda f, x: jax.lax.scan(lambda c, t: (f(c) * t, t.sum()), x, TABLE),
+    "a counter in a scan": lambda f, x: jax.lax.scan(
+        lambda c, _: ((f(c[0]), c[1] + 1), c[1]), (x, jnp.int32(0)), None, length=2
+    )[0][0],
+    "a cast": lambda f, x: f(x.astype(jnp.bfloat16)).astype(jnp.float32) @ x.T,
+    "a product in bfloat16": lambda f, x: jnp.matmul(
+        f(x).astype(jnp.bfloat16), x.T.astype(jnp.bfloat16), preferred_element_type=jnp.float32
+    ),
+    "relu at 0": lambda f, x: jax.nn.relu(f(x * (x > 0))),
+    "logsumexp": lambda f, x: jax.nn.logsumexp(f(x), axis=-1),
+    "cond": lambda f, x: jax.lax.cond(x[0, 0] > 9, lambda x: x, lambda x: f(x), x),
+    "scatter": lambda f, x: jnp.zeros(9, x.dtype).at[jnp.array([1, 1, 4, 8])].add(f(x)[0]),
+    "sort": lambda f, x: jnp.sort(f(x), axis=-1) * jnp.arange(4, dtype=x.dtype)[None],
+    "convolution": lambda f, x: jax.lax.conv(
+        f(x)[None, None], x[None, None, :2, :2], (1, 1), "VALID"
+    ),
+    "a solve": lambda f, x: jnp.linalg.solve(f(x)[:4] + 9 * jnp.eye(4, dtype=x.dtype), x[0]),
+    "fft": lambda f, x: jnp.abs(jnp.fft.fft(f(x))),
+    "reduce_precision": lambda f, x: jax.lax.reduce_precision(f(x), 8, 10),
+    "bits": lambda f, x: f(x) * (jax.lax.bitcast_convert_type(x, jnp.int32) > 0),
+    "gamma": lambda f, x: jax.random.gamma(jax.random.key(0), jnp.exp(f(x))),
+    "a callback": lambda f, x: f(x) * jax.pure_callback(np.abs, x, jax.lax.stop_gradient(x)),
+    "a loop": lambda f, x: jax.lax.fori_loop(0, 3, lambda i, c: f(c) / 2, x),
+    "erf": lambda f, x: jax.scipy.special.erf(f(x)) + jnp.cumsum(x, 0),
+}
+
+
+@pytest.mark.parametrize(
+    ("host", "x64"),
+    [*((host, False) for host in HOSTS), ("random numbers", True), ("constants in a scan", True)],
+)
+def test_rules_inside_whatever_there_is(host, x64):
+    """A right rule is right and a wrong one wrong, whatever dtypes and constants surround it."""
+    with jax.enable_x64(x64), jax.numpy_dtype_promotion("standard"):
+        right, wrong = (
+            ffnn.check_gradients(lambda x, f=f: HOSTS[host](f, x), (X,))
+            for f in (in_double, in_wrong)
+        )
+    assert right.ok, str(right)
+    assert max(leaf.allowed for leaf in right.leaves) < 0.3, str(right)
+    assert not wrong.ok, str(wrong)
+
+
+def test_a_rule_inside_shard_map():
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2], axis_types=auto)
+
+    def split(f):
+        return jax.shard_map(
+            f, mesh=mesh, in_specs=jax.P(None, "data"), out_specs=jax.P(None, "data")
+        )
+
+    for f, ok in ((in_double, True), (in_wrong, False)):
+        assert ffnn.check_gradients(split(f), (X,)).ok == ok
+
+
+@pytest.mark.parametrize("output", ["softmax", "linear"])
+def test_mixed_precision_of_the_library(output):
+    """Products in bfloat16 are a matter of rounding, not a wrong gradient."""
+    plan = ffnn.Plan(compute_dtype="bfloat16")
+    net = ffnn.Network((4, 16, 16, 3), activation="tanh", output=output, plan=plan)
+    params, x, y, _ = examples(net, batch=(8,))
+    report = ffnn.check_gradients(ffnn.loss, (net, params, x, y), argnums=(1, 2))
+    assert report.ok, str(report)
+
+
+def test_with_jax_checking_its_own_work():
+    with jax.enable_checks(True):
+        assert ffnn.check_gradients(lambda x: jax.lax.map(in_double, x), (X,)).ok

@@ -2,13 +2,14 @@
 
 Three gradients of the same function, pulled back from the same random cotangents:
 
-  rule      reverse mode through fn, which runs its custom rules, in the dtype of the arguments
-  autodiff  reverse mode through the reference, in the dtype of the arguments
-  truth     reverse mode through the reference, everything in float64
+  rule      reverse mode through fn, which runs its custom rules, in the dtypes it has
+  autodiff  reverse mode through the reference, in the dtypes it has
+  truth     reverse mode through the reference, every number in it in float64
 
 A leaf is right when the rule's error against the truth is within a small factor of what autodiff
 achieves there, or of the dtype's rounding. There is no tolerance to set, and no scale: errors
-are relative to each leaf's own norm.
+are relative to each leaf's own norm. The outputs that come with the gradients are judged alike: a
+rule may not change the value of its function.
 """
 
 import operator
@@ -21,12 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ffnn_jax.gradcheck.diagnosis import diagnose
-from ffnn_jax.gradcheck.primal import count_rules, without_rules
+from ffnn_jax.gradcheck.primal import Traced, count_rules
 from ffnn_jax.gradcheck.report import Diagnosis, LeafReport, Report
 
 COTANGENTS = 3  # random cotangents tried; the worst counts, so that no lucky draw decides
 FACTOR = 8.0  # how many times autodiff's error is allowed
 ROUNDINGS = 4.0  # how many units of the dtype's rounding are allowed where autodiff is exact
+VALUE_ROUNDINGS = 32.0  # the same for an output, of which there is one draw: luck is in it
 TRUTH = 1e-13  # how exact the truth is taken to be
 
 
@@ -49,8 +51,8 @@ def check_gradients(
       key: a PRNG key for the random cotangents; None: always the same ones.
 
     Returns:
-      A `Report`: `.ok`, `.leaves`, and a table as `str(report)`. An exception inside the rule is
-      a verdict on every leaf, with the exception's last line.
+      A `Report`: `.ok`, `.leaves`, `.values`, and a table as `str(report)`. An exception inside
+      the rule is a verdict on every leaf, with the exception's last line.
 
     Raises:
       TypeError: fn or reference is no function, args is no tuple, no floating leaf to
@@ -70,35 +72,36 @@ def check_gradients(
     """
     _check_functions(fn, args, reference)
     point = _Point.of(args, argnums)
-    rule = partial(_on_leaves, fn, point, None)
+    rule = partial(_on_leaves, fn, point)
     if reference is None:
-        met = count_rules(rule, (point.leaves,))
+        plain = Traced.of(rule, point.leaves)
+        met = count_rules(plain.jaxpr)
         against = f"the function without its custom rules ({met} met)"
         if met == 0:
             against = "autodiff of itself: no custom rule was met (0 met)"
-        plain, double = (
-            without_rules(partial(_on_leaves, fn, point, dtype)) for dtype in (None, jnp.float64)
-        )
     else:
+        plain = Traced.of(partial(_on_leaves, reference, point), point.leaves, keeps_rules=True)
         against = "the reference given"
-        plain, double = (partial(_on_leaves, reference, point, d) for d in (None, jnp.float64))
     shapes = _check_outputs(rule, plain, point.leaves)
     key = jax.random.key(0) if key is None else key
     cotangents = [_random_like(shapes, k) for k in jax.random.split(key, COTANGENTS)]
-    autodiff = _gradients(plain, point.leaves, cotangents)
+    autodiff = _pull(plain, point.leaves, cotangents)
     with jax.enable_x64(True):
-        truth = _gradients(double, _doubled(point.leaves), _doubled(cotangents))
+        truth = _pull(plain.wide, _doubled(point.leaves), _doubled(cotangents))
     try:
-        found = _gradients(rule, point.leaves, cotangents)
+        found = _pull(rule, point.leaves, cotangents)
     except Exception as error:  # whatever the user's rule raises is a verdict
         return _raised(error, point.paths, against)
+    voices = (found, autodiff, truth)
     leaves = tuple(
-        _judge(
-            path, leaf.dtype, *([draw[i] for draw in draws] for draws in (found, autodiff, truth))
-        )
+        _judge(path, leaf.dtype, *([draw[i] for draw in voice.gradients] for voice in voices))
         for i, (path, leaf) in enumerate(zip(point.paths, point.leaves, strict=True))
     )
-    return Report(all(leaf.ok for leaf in leaves), leaves, against)
+    values = tuple(
+        _judge_value(f"output {i}", shape.dtype, *(voice.values[i] for voice in voices))
+        for i, shape in enumerate(shapes)
+    )
+    return Report(all(leaf.ok for leaf in (*leaves, *values)), leaves, against, values)
 
 
 class _Point(NamedTuple):
@@ -124,28 +127,39 @@ class _Point(NamedTuple):
         return _Point(leaves, paths, positions, [leaf for _, leaf in found], tree)
 
 
-def _on_leaves(fn: Callable[..., Any], point: _Point, dtype: Any, leaves: list[jax.Array]) -> Any:
-    """The floating outputs of fn as a list; with a dtype, all floating arguments are cast to it."""
+def _on_leaves(fn: Callable[..., Any], point: _Point, leaves: list[jax.Array]) -> Any:
+    """The floating outputs of fn as a list."""
     everything = list(point.everything)
-    if dtype is not None:
-        everything = [jnp.asarray(t, dtype) if _floating(t) else t for t in everything]
     for position, leaf in zip(point.positions, leaves, strict=True):
         everything[position] = leaf
     outputs = fn(*jax.tree.unflatten(point.tree, everything))
     return [t for t in jax.tree.leaves(outputs) if _floating(t)]
 
 
-def _gradients(
+class _Voice(NamedTuple):
+    """What one of the three says, in float64: each output, and for each cotangent each gradient."""
+
+    values: list[np.ndarray]
+    gradients: list[list[np.ndarray]]
+
+
+def _pull(
     fn: Callable[..., Any], leaves: list[jax.Array], cotangents: list[list[jax.Array]]
-) -> list[list[np.ndarray]]:
-    """The gradient of each leaf, in float64, for each of the cotangents."""
+) -> _Voice:
+    """The outputs of fn under differentiation, and their gradients for each of the cotangents."""
 
     @jax.jit
-    def pull(leaves: list[jax.Array], cotangent: list[jax.Array]) -> list[jax.Array]:
+    def pull(leaves: list[jax.Array], cotangent: list[jax.Array]) -> Any:
         outputs, pullback = jax.vjp(fn, leaves)
-        return pullback([c.astype(o.dtype) for c, o in zip(cotangent, outputs, strict=True)])[0]
+        cotangent = [c.astype(o.dtype) for c, o in zip(cotangent, outputs, strict=True)]
+        return outputs, pullback(cotangent)[0]
 
-    return [[np.asarray(g, np.float64) for g in pull(leaves, c)] for c in cotangents]
+    pulled = [pull(leaves, cotangent) for cotangent in cotangents]
+    values, *gradients = (
+        [np.asarray(t, np.float64) for t in part]
+        for part in (pulled[0][0], *(g for _, g in pulled))
+    )
+    return _Voice(values, gradients)
 
 
 def _judge(
@@ -167,6 +181,19 @@ def _judge(
     return LeafReport(path, ok, errors[worst], achieved, allowed, diagnosis)
 
 
+def _judge_value(
+    path: str, dtype: np.dtype, found: np.ndarray, autodiff: np.ndarray, truth: np.ndarray
+) -> LeafReport:
+    """The verdict on an output: the rule's forward pass may not return another."""
+    achieved, error = _error(autodiff, truth), _error(found, truth)
+    allowed = max(FACTOR * achieved, VALUE_ROUNDINGS * float(jnp.finfo(dtype).eps), TRUTH)
+    if error <= allowed:
+        return LeafReport(path, True, error, achieved, allowed, None)
+    message = f"under differentiation it is another: {diagnose(found, truth, allowed).message}"
+    diagnosis = Diagnosis("value-changes", message.replace("the gradient", "the value"))
+    return LeafReport(path, False, error, achieved, allowed, diagnosis)
+
+
 def _error(found: np.ndarray, truth: np.ndarray) -> float:
     """‖found − truth‖ / ‖truth‖; ∞ where found is not finite and truth is."""
     settled = np.isfinite(truth)
@@ -181,7 +208,7 @@ def _raised(error: Exception, paths: list[str], against: str) -> Report:
     diagnosis = Diagnosis("raises", f"{type(error).__name__}: {lines[0]}")
     inf = float("inf")
     leaves = (LeafReport(path, False, inf, 0.0, 0.0, diagnosis) for path in paths)
-    return Report(False, tuple(leaves), against)
+    return Report(False, tuple(leaves), against, ())
 
 
 def _random_like(shapes: list[jax.ShapeDtypeStruct], key: jax.Array) -> list[jax.Array]:

@@ -1,93 +1,210 @@
-"""The primal of a function: what it computes, its custom rules taken away.
+"""The primal of a function: what it computes, its custom rules taken away, also in float64.
 
-A function is traced to a jaxpr, and the jaxpr is run equation by equation; in place of a
-`custom_vjp_call` or `custom_jvp_call` its own forward computation is run, also inside jit, scan,
-cond, while and checkpoint. The rules that JAX ships (relu's value at 0, logsumexp, …) stay: they
-are the convention against which a user's rule is measured.
+A function is traced to a jaxpr, once, in the dtypes it is used in, and the jaxpr is run equation by
+equation. In place of a `custom_vjp_call` or `custom_jvp_call` its own forward computation is run,
+also inside jit, scan, cond, while, checkpoint and shard_map. The rules that JAX ships (relu's value
+at 0, logsumexp, …) stay: they are the convention against which a user's rule is measured.
+
+Run `wide`, every floating number is float64, whatever dtype the function has for it: a cast to
+bfloat16 inside it is a rounding like any other, and random numbers are those that it really draws.
 """
 
+import dataclasses
 import os
 import pathlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 
 JAX_FOLDER = str(pathlib.Path(jax.__file__).parent) + os.sep
 RULES = frozenset({"custom_vjp_call", "custom_vjp_call_jaxpr", "custom_jvp_call"})
-INLINED = frozenset({"jit", "pjit", "closed_call", "remat2", "checkpoint"})
+INLINED = frozenset({"jit", "pjit", "closed_call", "remat2", "checkpoint", "custom_vmap_call"})
+# What has a meaning in its own dtype only, or cannot be opened: it runs as it is written.
+AS_WRITTEN = frozenset(
+    {
+        "bitcast_convert_type",
+        "nextafter",
+        "random_gamma",
+        "pallas_call",
+        "pure_callback",
+        "io_callback",
+        "ffi_call",
+        "custom_vjp_call",
+        "custom_vjp_call_jaxpr",
+    }
+)
+DTYPES = frozenset({"new_dtype", "preferred_element_type", "dtype"})  # parameters of equations
 
 
-def without_rules(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """fn with no custom rule of anyone but JAX; the arguments are pytrees of arrays."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Traced:
+    """A function of one list of arrays, as a jaxpr.
 
-    def primal(*args: Any) -> Any:
-        closed, shape = jax.make_jaxpr(fn, return_shape=True)(*args)
-        outputs = _run(closed, jax.tree.leaves(args))
-        return jax.tree.unflatten(jax.tree.structure(shape), outputs)
+    Attributes:
+      jaxpr: the jaxpr, closed.
+      keeps_rules: whether custom rules of others than JAX are to be left in it.
+    """
 
-    return primal
+    jaxpr: Any
+    keeps_rules: bool = False
+
+    @staticmethod
+    def of(fn: Callable[[list], list], leaves: list[jax.Array], keeps_rules=False) -> "Traced":
+        """fn traced at these leaves; its result is a list of arrays too."""
+        return Traced(jax.make_jaxpr(fn)(leaves), keeps_rules)
+
+    def __call__(self, leaves: list[jax.Array]) -> list[jax.Array]:
+        """The function, in the dtypes in which it was traced."""
+        return _run(self.jaxpr, leaves, _Mode(False, self.keeps_rules))
+
+    def wide(self, leaves: list[jax.Array]) -> list[jax.Array]:
+        """The function in float64, of float64 leaves; to be called with 64-bit types on."""
+        return _run(self.jaxpr, leaves, _Mode(True, self.keeps_rules))
 
 
-def count_rules(fn: Callable[..., Any], args: tuple[Any, ...]) -> int:
-    """How many calls of custom rules, JAX's own apart, fn makes as it is written."""
-
-    def count(jaxpr: Any) -> int:
-        total = 0
-        for eqn in _open(jaxpr)[0].eqns:
-            total += _is_rule(eqn)
-            total += sum(count(inner) for inner in _inner(eqn))
-        return total
-
-    return count(jax.make_jaxpr(fn)(*args))
+def count_rules(jaxpr: Any) -> int:
+    """How many calls of custom rules, JAX's own apart, there are in a jaxpr as it is written."""
+    return sum(_is_rule(eqn) + sum(map(count_rules, _inner(eqn))) for eqn in _open(jaxpr)[0].eqns)
 
 
-def _run(jaxpr: Any, args: list[Any]) -> list[Any]:
-    """The outputs of a jaxpr at args, rules replaced by their primal."""
+# Running a jaxpr ---------------------------------------------------------------------------------
+
+
+class _Mode(NamedTuple):
+    """How a jaxpr is run: everything floating in float64 or not, custom rules left in it or not."""
+
+    wide: bool
+    keeps_rules: bool
+
+    def widened(self, value: Any) -> Any:
+        """The value, in float64 (complex128) if it is floating (complex) and the mode is wide."""
+        dtype = getattr(value, "dtype", None)
+        if not self.wide or dtype is None or _wide_dtype(dtype) == dtype:
+            return value
+        return jnp.asarray(value, _wide_dtype(dtype))
+
+    def runs_through(self, eqn: Any) -> bool:
+        """Whether what is inside the equation is run in its place."""
+        return eqn.primitive.name in INLINED or (_is_rule(eqn) and not self.keeps_rules)
+
+
+def _run(jaxpr: Any, args: Sequence[Any], mode: _Mode) -> list[Any]:
+    """The outputs of a jaxpr at args, which are in the dtypes of the mode."""
     jaxpr, consts = _open(jaxpr)
-    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+    values = dict(zip(jaxpr.constvars, map(mode.widened, consts), strict=True))
+    values.update(zip(jaxpr.invars, args, strict=True))
 
     def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, core.Literal) else values[atom]
+        if isinstance(atom, core.Literal):
+            aval: Any = atom.aval
+            return mode.widened(np.asarray(atom.val, aval.dtype))
+        return values[atom]
 
     for eqn in jaxpr.eqns:
-        outputs = _run_equation(eqn, [read(atom) for atom in eqn.invars], jaxpr.debug_info)
+        outputs = _run_equation(eqn, [read(atom) for atom in eqn.invars], mode)
         values.update(zip(eqn.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _run_equation(eqn: Any, args: list[Any], debug_info: Any) -> list[Any]:
-    if _is_rule(eqn) or eqn.primitive.name in INLINED:
-        return _run(_inner(eqn)[0], args)
-    if any(_has_rule(inner) for inner in _inner(eqn)):
-        eqn = eqn.replace(params={name: _strip(value) for name, value in eqn.params.items()})
-    inputs = {
-        atom: arg
-        for atom, arg in zip(eqn.invars, args, strict=True)
-        if not isinstance(atom, core.Literal)
-    }
-    alone = core.Jaxpr((), [*inputs], eqn.outvars, [eqn], eqn.effects, debug_info)
-    return core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))(*inputs.values())
+def _run_equation(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:
+    name = eqn.primitive.name
+    if mode.runs_through(eqn):
+        return _run(_inner(eqn)[0], args, mode)
+    if not mode.wide and (mode.keeps_rules or not any(map(count_rules, _inner(eqn)))):
+        return _bind(eqn, args, eqn.params)
+    if name == "shard_map":
+        return _run_sharded(eqn, args, mode)
+    if not mode.wide:
+        return _bind(eqn, args, _rewritten(eqn.params, mode))
+    if name == "custom_jvp_call":
+        return _run_with_its_jvp(eqn, args, mode)
+    if name in AS_WRITTEN:
+        atoms = zip(args, eqn.invars, strict=True)
+        args = [jnp.asarray(t, a.aval.dtype) if _is_inexact(a.aval) else t for t, a in atoms]
+        return [mode.widened(output) for output in _bind(eqn, args, eqn.params)]
+    if name == "reduce_precision":
+        return args
+    return _bind(eqn, args, _rewritten(eqn.params, mode))
 
 
-def _strip(value: Any) -> Any:
-    """A parameter of an equation with the rules taken out of the jaxprs in it."""
-    if _is_jaxpr(value):
-        if not _has_rule(value):
-            return value
-        return jax.make_jaxpr(lambda *args: _run(value, list(args)))(*value.in_avals)
-    if isinstance(value, tuple) and any(map(_is_jaxpr, value)):
-        stripped = map(_strip, value)
-        return type(value)(*stripped) if hasattr(value, "_fields") else tuple(stripped)
-    return value
+def _bind(eqn: Any, args: list[Any], params: dict[str, Any]) -> list[Any]:
+    """The equation's own operation on args."""
+    bound = eqn.primitive.get_bind_params(params)
+    functions, params = (
+        bound if isinstance(bound, tuple) else ((), bound)
+    )  # before jax 0.10, since it
+    with eqn.ctx.manager:
+        outputs = eqn.primitive.bind(*functions, *args, **params)
+    return list(outputs) if eqn.primitive.multiple_results else [outputs]
 
 
-def _has_rule(jaxpr: Any) -> bool:
-    return any(
-        _is_rule(eqn) or any(_has_rule(inner) for inner in _inner(eqn))
-        for eqn in _open(jaxpr)[0].eqns
+def _rewritten(params: dict[str, Any], mode: _Mode) -> dict[str, Any]:
+    """The parameters of an equation for the mode: the jaxprs and the dtypes in them."""
+
+    def rewrite(name: str, value: Any) -> Any:
+        if _is_jaxpr(value):
+            return _retraced(value, mode)
+        if isinstance(value, tuple) and any(map(_is_jaxpr, value)):
+            parts = (rewrite("", part) for part in value)
+            return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+        return _wide_dtype(value) if mode.wide and name in DTYPES and value is not None else value
+
+    return {name: rewrite(name, value) for name, value in params.items()}
+
+
+def _retraced(jaxpr: Any, mode: _Mode) -> Any:
+    """A jaxpr that computes what `_run` does of this one."""
+    if not mode.wide and not count_rules(jaxpr):
+        return jaxpr
+    avals = [atom.aval for atom in _open(jaxpr)[0].invars]
+    if mode.wide:
+        avals = [jax.ShapeDtypeStruct(t.shape, _wide_dtype(t.dtype)) for t in avals]
+    closed = jax.make_jaxpr(lambda *args: _run(jaxpr, args, mode))(*avals)
+    return closed if isinstance(jaxpr, core.ClosedJaxpr) else _open(closed)[0]
+
+
+def _run_sharded(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:
+    params = eqn.params
+    axes = params.get("newly_manual_axes", params.get("manual_axes"))  # since jax 0.10, before
+    mapped = jax.shard_map(
+        lambda *args: tuple(_run(params["jaxpr"], args, mode)),
+        mesh=params["mesh"],
+        in_specs=tuple(params["in_specs"]),
+        out_specs=tuple(params["out_specs"]),
+        axis_names=set(axes),
+        check_vma=params["check_vma"],
     )
+    return list(mapped(*args))
+
+
+def _run_with_its_jvp(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:
+    """A function with a rule for its tangents, both of them run in the mode."""
+    consts = eqn.params["num_consts"]
+
+    @jax.custom_jvp
+    def function(*args: Any) -> list[Any]:
+        return _run(eqn.params["call_jaxpr"], args, mode)
+
+    @function.defjvp
+    def _(primals: tuple, tangents: tuple) -> tuple[list, list]:
+        count = len(primals) - consts
+        jaxpr, closed_over, zeros = eqn.params["jvp_jaxpr_fun"].call_wrapped(*[False] * count)
+        rule = core.ClosedJaxpr(jaxpr, closed_over)
+        outputs = _run(rule, [*primals[consts:], *tangents[consts:]], mode)
+        values, slopes = outputs[: len(zeros)], iter(outputs[len(zeros) :])
+        return values, [
+            jnp.zeros_like(t) if zero else next(slopes)
+            for t, zero in zip(values, zeros, strict=True)
+        ]
+
+    return function(*args)
+
+
+# What a jaxpr holds ------------------------------------------------------------------------------
 
 
 def _is_rule(eqn: Any) -> bool:
@@ -117,3 +234,14 @@ def _is_jaxpr(value: Any) -> bool:
 def _open(jaxpr: Any) -> tuple[Any, Any]:
     """(the jaxpr, its constants), closed or not; newer versions of JAX have one class for both."""
     return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
+
+
+def _wide_dtype(dtype: Any) -> Any:
+    """float64 for floating, complex128 for complex, anything else as it is."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return np.dtype(np.complex128)
+    return np.dtype(np.float64) if jnp.issubdtype(dtype, jnp.floating) else dtype
+
+
+def _is_inexact(aval: Any) -> bool:
+    return jnp.issubdtype(aval.dtype, jnp.inexact)

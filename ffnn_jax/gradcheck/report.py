@@ -7,7 +7,7 @@ class Diagnosis(NamedTuple):
     """What is wrong with a leaf.
 
     Attributes:
-      fault: one word: raises, non-finite, zero, sign, scaled, transposed or wrong.
+      fault: one word: raises, non-finite, zero, sign, scaled, transposed, wrong or value-changes.
       message: a sentence with the number; `str()` gives both.
     """
 
@@ -44,14 +44,17 @@ class Report(NamedTuple):
     """The result of `check_gradients`; `str(report)` is a table.
 
     Attributes:
-      ok: whether every leaf is.
+      ok: whether every leaf and every value is.
       leaves: one `LeafReport` for each floating leaf that was checked.
       reference: in words, what the rule was held against.
+      values: the same verdict on each floating output, as it is under differentiation: a rule's
+        forward pass may not change it.
     """
 
     ok: bool
     leaves: tuple[LeafReport, ...]
     reference: str
+    values: tuple[LeafReport, ...] = ()
 
     def raise_if_wrong(self) -> None:
         """Raises AssertionError with the table unless every leaf is right."""
@@ -64,12 +67,14 @@ class Report(NamedTuple):
             f"gradient rule against {self.reference}; errors relative to float64",
             f"{'leaf':{width}}  {'verdict':7}  {'rule':>8}  {'autodiff':>8}  {'allowed':>8}",
         ]
-        for leaf in self.leaves:
+        for leaf in (*self.leaves, *(value for value in self.values if not value.ok)):
             verdict = "right" if leaf.ok else "WRONG"
             numbers = f"{leaf.error:8.1e}  {leaf.autodiff:8.1e}  {leaf.allowed:8.1e}"
             lines.append(f"{leaf.path:{width}}  {verdict:7}  {numbers}")
             if leaf.diagnosis:
                 lines.append(f"    {leaf.diagnosis}")
-        wrong = sum(not leaf.ok for leaf in self.leaves)
-        lines.append(f"{wrong} of {len(self.leaves)} wrong" if wrong else "all right")
+        wrong, changed = (sum(not t.ok for t in part) for part in (self.leaves, self.values))
+        lines.append("all right" if self.ok else f"{wrong} of {len(self.leaves)} wrong")
+        if changed:
+            lines[-1] += f", {changed} of {len(self.values)} outputs changed"
         return "\n".join(lines)
