@@ -7,7 +7,8 @@ The network and its gradient:
   *_autodiff               the same values with no rule of ours
 
 Training: init_state, train_step, train_epoch, fit, gradient_descent.
-Checking any gradient rule, yours or ours: check_gradients.
+Checking any gradient rule, yours or ours: check_gradients, and check_rules for all that a
+function meets.
 Data: load_digits and its like, read_idx, standardize, split.
 """
 
@@ -23,7 +24,15 @@ from ffnn_jax.data import (
     standardize,
 )
 from ffnn_jax.fitting import Fit, History, NonFiniteLossError, fit
-from ffnn_jax.gradcheck import Diagnosis, LeafReport, Report, check_gradients
+from ffnn_jax.gradcheck import (
+    Diagnosis,
+    LeafReport,
+    Report,
+    RuleReport,
+    RulesReport,
+    check_gradients,
+    check_rules,
+)
 from ffnn_jax.idx import read_idx
 from ffnn_jax.network import (
     Layer,
@@ -60,11 +69,14 @@ __all__ = [
     "NonFiniteLossError",
     "Plan",
     "Report",
+    "RuleReport",
+    "RulesReport",
     "Tape",
     "TrainState",
     "apply",
     "apply_autodiff",
     "check_gradients",
+    "check_rules",
     "fit",
     "forward",
     "gradient_descent",

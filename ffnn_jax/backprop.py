@@ -199,6 +199,7 @@ def _with_rule(plain, forward, backward, net, args):
     def cotangents(residuals, cotangent):
         return tuple(tree.flatten_up_to(backward(net, residuals, cotangent)))
 
+    value.__name__ = plain.__name__  # what a list of rules calls it
     rule = jax.custom_vjp(value)
     rule.defvjp(value_and_residuals, cotangents)
     return rule(*leaves)

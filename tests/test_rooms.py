@@ -28,7 +28,7 @@ ROOMS = [
     "cli",
     "__main__",
 ]
-GRADCHECK = ["report", "diagnosis", "primal", "check", "__init__"]
+GRADCHECK = ["report", "diagnosis", "primal", "check", "rules", "__init__"]
 
 
 def imported(path):

@@ -5,5 +5,14 @@ For any function; nothing here knows the rest of the library.
 
 from ffnn_jax.gradcheck.check import check_gradients
 from ffnn_jax.gradcheck.report import Diagnosis, LeafReport, Report
+from ffnn_jax.gradcheck.rules import RuleReport, RulesReport, check_rules
 
-__all__ = ["Diagnosis", "LeafReport", "Report", "check_gradients"]
+__all__ = [
+    "Diagnosis",
+    "LeafReport",
+    "Report",
+    "RuleReport",
+    "RulesReport",
+    "check_gradients",
+    "check_rules",
+]
