@@ -252,10 +252,19 @@ def _log_complement(a: jax.Array) -> jax.Array:
     return jnp.where(largest, others, jnp.log1p(-jnp.where(largest, 0, jnp.exp(log_yhat))))
 
 
+def _softmax_of_others(a: jax.Array, largest: jax.Array) -> jax.Array:
+    """ŷ_j / (1 − ŷ_ℓ) = e^{a_j} / Σ_{i≠ℓ} e^{a_i} for j ≠ ℓ, the largest; 0 for ℓ itself."""
+    second = jnp.max(jnp.where(largest, -jnp.inf, a), axis=-1, keepdims=True)
+    others = jnp.exp(jnp.where(largest, -jnp.inf, a - jnp.where(largest, a, second)))
+    return others / jnp.maximum(jnp.sum(others, axis=-1, keepdims=True), 1)
+
+
 def _softmax_binary_cross_entropy(a: jax.Array, y: jax.Array) -> jax.Array:
     """ℓ = −Σ_j (y_j log ŷ_j + (1 − y_j) log(1 − ŷ_j))."""
     y = _as_numbers(y, a)
-    no = jnp.where(y == 1, 0, 1 - y) * jnp.where(y == 1, 0, _log_complement(a))
+    log_complement = _log_complement(a)
+    nothing = (y == 1) & jnp.isinf(log_complement)  # 0 log 0 = 0
+    no = (1 - y) * jnp.where(nothing, 0, log_complement)
     return -jnp.sum(y * jax.nn.log_softmax(a, axis=-1) + no, axis=-1)
 
 
@@ -263,11 +272,11 @@ def _softmax_binary_cross_entropy_gradient(a: jax.Array, y: jax.Array) -> jax.Ar
     """∇a_j = ŷ_j (1 + Σ_{i≠j} t_i) − y_j,  t_i = (y_i − ŷ_i) / (1 − ŷ_i).
 
     From ∂ log(1 − ŷ_i)/∂a_j = 1(i≠j) ŷ_j / (1 − ŷ_i) − ŷ_j. For the largest ŷ_i, whose 1 − ŷ_i may
-    round to 0, ŷ_j t_i = ŷ_j − (1 − y_i) r_j, the ratio r_j = ŷ_j / (1 − ŷ_i) by logarithms.
+    round to 0, ŷ_j t_i = ŷ_j − (1 − y_i) r_j, the ratio r_j = ŷ_j / (1 − ŷ_i) being the softmax of
+    the others alone.
     """
     y = _as_numbers(y, a)
-    log_yhat = jax.nn.log_softmax(a, axis=-1)
-    yhat = jnp.exp(log_yhat)
+    yhat = _softmax(a)
     largest = _is_largest(a)
 
     def of_largest(t: jax.Array) -> jax.Array:
@@ -275,8 +284,9 @@ def _softmax_binary_cross_entropy_gradient(a: jax.Array, y: jax.Array) -> jax.Ar
 
     t = jnp.where(largest, 0, (y - yhat) / (1 - jnp.where(largest, 0, yhat)))
     from_smaller = yhat * (1 + jnp.sum(t, axis=-1, keepdims=True) - t)
-    r = jnp.exp(jnp.where(largest, 0, log_yhat - of_largest(_log_complement(a))))
-    from_largest = jnp.where(largest, 0, yhat - (1 - of_largest(y)) * r)
+    from_largest = jnp.where(
+        largest, 0, yhat - (1 - of_largest(y)) * _softmax_of_others(a, largest)
+    )
     return from_smaller + from_largest - y
 
 

@@ -225,6 +225,10 @@ def check_state(net: Network, optimizer: Any, state: Any) -> None:
     if not isinstance(state, TrainState):
         raise TypeError(f"state: expected a TrainState, got {type(state).__name__}")
     checks.check_params(net.sizes, state.params)
+    if not isinstance(state.params, tuple):
+        raise TypeError(
+            f"state.params: expected a tuple of Layer, got {type(state.params).__name__}"
+        )
     checks.check_key(state.key, "state.key")
     step = checks.as_array("state.step", state.step)
     if step.shape != () or not jnp.issubdtype(step.dtype, jnp.integer):
@@ -241,9 +245,18 @@ def check_state(net: Network, optimizer: Any, state: Any) -> None:
 
 
 def check_objective(objective: Any) -> None:
-    """objective is a function."""
+    """objective is a function that can be called as `loss` is."""
     if not callable(objective):
         raise TypeError(f"objective: expected a function as `loss` is one, got {objective!r}")
+    try:
+        inspect.signature(objective).bind(None, None, None, None, weights=None)
+    except TypeError as error:
+        raise TypeError(
+            f"objective: expected a function of (net, params, x, y, *, weights); got one with "
+            f"{inspect.signature(objective)}: {error}"
+        ) from None
+    except ValueError:  # it has no signature to look at
+        pass
 
 
 def check_batch_size(batch_size: Any, x: Any) -> int:
@@ -274,7 +287,13 @@ def _extra_arguments(optimizer: optax.GradientTransformation, **arguments: Any) 
 
 
 def _value_of(net, objective, x, y, weights, params):
-    return objective(net, params, x, y, weights=weights)
+    value = objective(net, params, x, y, weights=weights)
+    if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+        raise TypeError(
+            "objective: expected it to return one floating number, got "
+            f"{jnp.result_type(value)}{list(jnp.shape(value))}"
+        )
+    return value
 
 
 def _epoch(net, optimizer, state, x, y, weights, batch_size, objective):

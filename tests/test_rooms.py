@@ -31,6 +31,7 @@ ROOMS = [
 GRADCHECK = [
     "report",
     "primal",
+    "point",
     "voices",
     "differences",
     "judge",
@@ -40,7 +41,9 @@ GRADCHECK = [
     "orders",
     "meshes",
     "transforms",
+    "examine",
     "check",
+    "hard",
     "rules",
     "__init__",
 ]

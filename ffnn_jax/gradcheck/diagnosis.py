@@ -21,7 +21,7 @@ class Context(NamedTuple):
     """What else is known about the leaf whose gradient is wrong.
 
     Attributes:
-      index: which leaf it is.
+      number: which leaf it is.
       paths: the names of all leaves.
       leaf: its value, float64.
       truths: the right gradient of every leaf, None where it is not known.
@@ -31,7 +31,7 @@ class Context(NamedTuple):
       lengths: (length, where from) of the axes that there are, such as (16, "axis 0 of args[1]").
     """
 
-    index: int
+    number: int
     paths: Sequence[str]
     leaf: np.ndarray
     truths: Sequence[np.ndarray | None]
@@ -226,7 +226,9 @@ def _permuted(e: Evidence) -> Diagnosis | None:
             return Diagnosis("permuted", f"the entries are in reverse order along axis {axis}")
         for shift in (1, -1):
             if t.shape[axis] > 1 and e.explains(np.roll(t, shift, axis)):
-                return Diagnosis("permuted", f"the entries are shifted by {shift} along axis {axis}")
+                return Diagnosis(
+                    "permuted", f"the entries are shifted by {shift} along axis {axis}"
+                )
     spread = np.linalg.norm(t - np.mean(t))
     off = np.linalg.norm(np.sort(t, axis=None) - np.sort(f, axis=None))
     if off <= e.allowed * np.linalg.norm(t) and spread > 10 * e.allowed * np.linalg.norm(t):
@@ -239,11 +241,11 @@ def _swapped(e: Evidence) -> Diagnosis | None:
     if e.context is None:
         return None
     for j, truth in enumerate(e.context.truths):
-        if j == e.context.index or truth is None:
+        if j == e.context.number or truth is None:
             continue
-        if e.explains(truth) or (truth.size == e.found.size > 1 and e.explains(
-            truth.reshape(e.found.shape)
-        )):
+        if e.explains(truth) or (
+            truth.size == e.found.size > 1 and e.explains(truth.reshape(e.found.shape))
+        ):
             return Diagnosis("swapped", f"the rule gives the gradient of {e.context.paths[j]}")
     return None
 

@@ -45,7 +45,10 @@ class Slope(NamedTuple):
 
 
 def agrees(
-    objective: Callable[[np.ndarray], float], x: np.ndarray, v: np.ndarray, expected: float,
+    objective: Callable[[np.ndarray], float],
+    x: np.ndarray,
+    v: np.ndarray,
+    expected: float,
     matters: float,
 ) -> bool:
     """Whether the central difference along v is what is expected, at one of three steps."""

@@ -117,7 +117,7 @@ class Judge:
         if worst <= FORMULA_FACTOR * shorter * self._noise(i):
             return True
         if self.voices.rule_sees_dtypes or self.voices.sees_dtypes:
-            return True if worst <= FACTOR * max(errors.achieved, self._noise(i)) else False
+            return worst <= FACTOR * max(errors.achieved, self._noise(i))
         return False
 
     def _only_constants_differ(self, i: int, errors: "_Errors") -> bool:
@@ -204,7 +204,9 @@ class Judge:
         if not wrong:
             return verdict
         note = "autodiff of the function gives the same, and differences do not: both are wrong"
-        return verdict._replace(ok=False, formula=False, truth=self._mended(truth, entries), note=note)
+        return verdict._replace(
+            ok=False, formula=False, truth=self._mended(truth, entries), note=note
+        )
 
     def _settled(self, i: int, errors: "_Errors") -> Verdict:
         """The verdict where the rule and autodiff differ: differences decide, entry by entry."""
@@ -225,17 +227,18 @@ class Judge:
         if any(kind in ("autodiff", "neither") for kind in kinds):
             return base._replace(truth=self._mended(truth, entries))
         if kinds and all(kind in ("rule", "kink") for kind in kinds):
-            return self._right_against_autodiff(i, base, differ, kinds)
+            return self._right_against_autodiff(base, differ, kinds)
         note = "the rule and autodiff differ, and differences do not settle which is right"
         return base._replace(ok=None, note=note)
 
-    def _right_against_autodiff(self, i, base: Verdict, differ: np.ndarray, kinds: list[str]):
-        """Each entry that was looked at speaks for the rule; along random directions too?"""
+    def _right_against_autodiff(
+        self, base: Verdict, differ: np.ndarray, kinds: list[str]
+    ) -> Verdict:
+        """Each entry that was looked at speaks for the rule."""
         if "rule" not in kinds:
             note = "between the two slopes of a kink, where autodiff takes another value"
-            return base._replace(ok=True, formula=True, kinds=None) if False else base._replace(
-                ok=True, formula=True, kinks=int(np.sum(differ)), note=note
-            )
+            kinks = int(np.sum(differ))
+            return base._replace(ok=True, formula=True, kinks=kinks, note=note)
         note = "autodiff of the function is wrong here; differences agree with the rule"
         return base._replace(ok=True, formula=True, kinks=kinds.count("kink"), note=note)
 
@@ -254,10 +257,10 @@ class Judge:
         for place in map(tuple, places):
             v = np.zeros(leaf.shape)
             v[place] = unit[place]
-            gap = abs(found[place] - truth[place])
-            matters = max(gap, 1e-3 * abs(truth[place]), 1e-6 * _rms(truth)) * unit[place]
+            got, due, u = float(found[place]), float(truth[place]), float(unit[place])
+            matters = max(abs(got - due), 1e-3 * abs(due), 1e-6 * _rms(truth)) * u
             side = slope(objective, leaf, v, matters, self.voices.sees_dtypes)
-            entries.append(_Entry.of(place, side, found[place], truth[place], unit[place]))
+            entries.append(_Entry.of(place, side, got, due, u))
         return entries
 
     def _mended(self, truth: np.ndarray, entries: list["_Entry"]) -> np.ndarray:
@@ -292,7 +295,9 @@ class Judge:
             expected, size = float(np.sum(found * v)), float(np.linalg.norm(found * v))
             side = slope(objective, leaf, v, max(size, 1e-300), coarse)
             if not side.settled:
-                return base._replace(ok=None, error=np.nan, note=f"{why}; differences do not settle")
+                return base._replace(
+                    ok=None, error=np.nan, note=f"{why}; differences do not settle"
+                )
             off = 0.0 if side.holds(expected, 0.0) else abs(side.central - expected)
             worst = max(worst, off / (max(size, abs(side.central)) or 1.0))
         return base._replace(ok=worst <= allowed, error=worst, note=f"{why}: by differences")
@@ -305,11 +310,12 @@ class Judge:
         for place in np.ndindex(leaf.shape):
             v = np.zeros(leaf.shape)
             v[place] = unit[place]
-            matters = max(abs(np.nan_to_num(found[place])), 1e-3 * size) * unit[place]
+            u, got = float(unit[place]), float(np.nan_to_num(found[place]))
+            matters = max(abs(got), 1e-3 * size) * u
             side = slope(objective, leaf, v, matters, self.voices.sees_dtypes)
             unsettled += not side.settled
-            truth[place] = side.central / unit[place]
-            between = side.holds(found[place] * unit[place], 0.0)
+            truth[place] = side.central / u
+            between = side.holds(float(found[place]) * u, 0.0)
             if between and abs(side.above - side.below) > 0.01 * abs(side.central):
                 truth[place], kinks = found[place], kinks + 1
         if unsettled:
@@ -317,9 +323,7 @@ class Judge:
             return base._replace(ok=None, error=np.nan, note=note)
         off = error(found, truth)
         note = f"{base.note}: by differences"
-        return base._replace(
-            ok=off <= base.allowed, error=off, truth=truth, kinks=kinks, note=note
-        )
+        return base._replace(ok=off <= base.allowed, error=off, truth=truth, kinks=kinks, note=note)
 
     def _of(self, voice: str, i: int) -> list[np.ndarray]:
         """What one of the voices says of leaf i, for each draw."""

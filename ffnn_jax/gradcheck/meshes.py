@@ -170,7 +170,9 @@ def _total(
         return jax.lax.psum(sum(terms), "data")
 
     specs = (_specs(layout), [P("data")] * len(weights))
-    return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P())([*leaves, *others], weights)
+    return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P())(
+        [*leaves, *others], weights
+    )
 
 
 def _weights(subject: Subject, layout: Layout) -> list[jax.Array]:
@@ -232,9 +234,7 @@ def _explicit_pull(subject: Subject, fn: Function, arrays: list) -> list:
     count = len(subject.leaves)
     outputs, pullback = jax.vjp(lambda leaves: fn([*leaves, *arrays[count:]]), arrays[:count])
     pairs = zip(subject.cotangent, outputs, strict=True)
-    cotangent = [
-        jax.sharding.reshard(c.astype(o.dtype), jax.typeof(o).sharding) for c, o in pairs
-    ]
+    cotangent = [jax.sharding.reshard(c.astype(o.dtype), jax.typeof(o).sharding) for c, o in pairs]
     return pullback(cotangent)[0]
 
 

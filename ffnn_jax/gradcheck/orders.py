@@ -143,9 +143,7 @@ def _truth(subject: Subject, second: Callable[..., list], point: tuple) -> list 
     return _or_none(run)
 
 
-def _beyond(
-    found: list, truth: list, subject: Subject, yard: list | None = None
-) -> list[Gap]:
+def _beyond(found: list, truth: list, subject: Subject, yard: list | None = None) -> list[Gap]:
     """The leaves whose error is more than a few dozen roundings, and what autodiff achieves."""
     here = gaps([found], [truth], subject.paths)
     allowed = [ROUNDINGS * subject.rounding * (gap.size or gap.whole) for gap in here]

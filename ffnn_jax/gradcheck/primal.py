@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+CLOSED: Any = getattr(core, "ClosedJaxpr")  # noqa: B009 (newer versions of JAX have one class)
 JAX_FOLDER = str(pathlib.Path(jax.__file__).parent) + os.sep
 RULES = frozenset({"custom_vjp_call", "custom_vjp_call_jaxpr", "custom_jvp_call"})
 INLINED = frozenset({"jit", "pjit", "closed_call", "remat2", "checkpoint", "custom_vmap_call"})
@@ -235,7 +236,7 @@ def _retraced(jaxpr: Any, mode: _Mode) -> Any:
     if mode.wide:
         avals = [jax.ShapeDtypeStruct(t.shape, _wide_dtype(t.dtype)) for t in avals]
     closed = jax.make_jaxpr(lambda *args: _run(jaxpr, args, mode))(*avals)
-    return closed if isinstance(jaxpr, core.ClosedJaxpr) else _open(closed)[0]
+    return closed if isinstance(jaxpr, CLOSED) else _open(closed)[0]
 
 
 def _run_opened(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:
@@ -281,7 +282,7 @@ def _run_with_its_jvp(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:
     def _(primals: tuple, tangents: tuple) -> tuple[list, list]:
         count = len(primals) - consts
         jaxpr, closed_over, zeros = eqn.params["jvp_jaxpr_fun"].call_wrapped(*[False] * count)
-        rule = core.ClosedJaxpr(jaxpr, closed_over)
+        rule = CLOSED(jaxpr, closed_over)
         outputs = _run(rule, [*primals[consts:], *tangents[consts:]], mode)
         values, slopes = outputs[: len(zeros)], iter(outputs[len(zeros) :])
         return values, [
@@ -316,7 +317,7 @@ def _inner(eqn: Any) -> list[Any]:
 
 
 def _is_jaxpr(value: Any) -> bool:
-    return isinstance(value, core.Jaxpr | core.ClosedJaxpr)
+    return isinstance(value, core.Jaxpr | CLOSED)
 
 
 def _open(jaxpr: Any) -> tuple[Any, Any]:

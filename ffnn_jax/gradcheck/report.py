@@ -140,9 +140,9 @@ class Report(NamedTuple):
             lines.extend(_rows(leaf, width))
         for row in self.transforms:
             lines.append(f"{row.name:{width}}  {_loud(row.verdict)}")
-            lines.extend(_wrapped(row.reason))
+            lines.extend(wrapped(row.reason))
         for note in self.notes:
-            lines.extend(_wrapped(note, indent=""))
+            lines.extend(wrapped(note, indent=""))
         return "\n".join([*lines, self._summary()])
 
     def _summary(self) -> str:
@@ -164,8 +164,9 @@ class Report(NamedTuple):
 
 def plain_data(value: Any) -> Any:
     """NamedTuples as dicts, sequences as lists, numbers that JSON does not have as None."""
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {name: plain_data(part) for name, part in value._asdict().items()}
+    fields = getattr(value, "_fields", None)
+    if fields is not None:
+        return {name: plain_data(part) for name, part in zip(fields, value, strict=True)}
     if isinstance(value, tuple | list):
         return [plain_data(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
@@ -177,12 +178,12 @@ def _rows(leaf: LeafReport, width: int) -> Iterable[str]:
     numbers = f"{leaf.error:8.1e}  {leaf.autodiff:8.1e}  {leaf.allowed:8.1e}"
     yield f"{_cut(leaf.path, width):{width}}  {_loud(leaf.verdict):7}  {numbers}"
     if leaf.diagnosis:
-        yield from _wrapped(str(leaf.diagnosis))
+        yield from wrapped(str(leaf.diagnosis))
     if leaf.kinks:
         entries = "entry" if leaf.kinks == 1 else "entries"
-        yield from _wrapped(f"kink at {leaf.kinks} {entries}: {leaf.note}")
+        yield from wrapped(f"kink at {leaf.kinks} {entries}: {leaf.note}")
     elif leaf.note:
-        yield from _wrapped(leaf.note)
+        yield from wrapped(leaf.note)
 
 
 def _loud(verdict: str) -> str:
@@ -193,7 +194,7 @@ def _cut(path: str, width: int) -> str:
     return path if len(path) <= width else f"…{path[1 - width :]}"
 
 
-def _wrapped(text: str, indent: str = "    ") -> list[str]:
+def wrapped(text: str, indent: str = "    ") -> list[str]:
     """Lines of at most `WIDTH` columns."""
     lines, line = [], indent
     for word in text.split():

@@ -183,7 +183,11 @@ class Gap(NamedTuple):
 
     def __str__(self) -> str:
         off = f"{self.error / self.size:.2g} of its norm" if self.size else f"{self.error:.2g}"
-        return f"{self.label}: off by {off}" if np.isfinite(self.error) else f"{self.label}: not finite"
+        return (
+            f"{self.label}: off by {off}"
+            if np.isfinite(self.error)
+            else f"{self.label}: not finite"
+        )
 
 
 def gaps(found: Gradients, expected: Gradients, labels: Sequence[str]) -> list[Gap]:

@@ -11,16 +11,19 @@ import functools
 import inspect
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ffnn_jax.gradcheck.check import check_gradients
-from ffnn_jax.gradcheck.primal import JAX_FOLDER
-from ffnn_jax.gradcheck.report import Report
+from ffnn_jax.gradcheck.check import check_gradients, cotangents_of
+from ffnn_jax.gradcheck.hard import Finding, hard_findings
+from ffnn_jax.gradcheck.point import Point, on_leaves
+from ffnn_jax.gradcheck.primal import JAX_FOLDER, Traced
+from ffnn_jax.gradcheck.report import Report, plain_data, wrapped
+from ffnn_jax.gradcheck.voices import Voices
 
 POINTS = 2  # of the inputs that a rule was called with in one form, how many it is checked at
 NOTES = 4  # and in how many forms
@@ -36,6 +39,7 @@ class RuleReport(NamedTuple):
       ok: whether it is right at the inputs it was called with; None where it could not be checked.
       reports: the `Report` of each point that it was checked at.
       reason: why it could not be checked, or "".
+      findings: what goes wrong at hard inputs, where they were asked for.
     """
 
     name: str
@@ -44,13 +48,14 @@ class RuleReport(NamedTuple):
     ok: bool | None
     reports: tuple[Report, ...]
     reason: str
+    findings: tuple[Finding, ...] = ()
 
 
 class RulesReport(NamedTuple):
     """The result of `check_rules`; `str(report)` is a table.
 
     Attributes:
-      ok: whether no rule is wrong.
+      ok: whether no rule is wrong at the inputs it really gets.
       rules: one `RuleReport` for each place where a rule is written, in the order of first calls.
     """
 
@@ -62,6 +67,10 @@ class RulesReport(NamedTuple):
         if not self.ok:
             raise AssertionError(str(self))
 
+    def to_dict(self) -> dict[str, Any]:
+        """The report as what JSON has."""
+        return plain_data(self)
+
     def __str__(self) -> str:
         width = max(4, *(len(rule.name) for rule in self.rules))
         lines = [f"{'rule':{width}}  {'verdict':9}  {'calls':>6}  written at"]
@@ -71,17 +80,30 @@ class RulesReport(NamedTuple):
             if rule.reason:
                 lines.append(f"    {rule.reason}")
             for report in rule.reports:
-                wrong = (leaf for leaf in (*report.leaves, *report.values) if not leaf.ok)
-                lines.extend(f"    {leaf.path}: {leaf.diagnosis}" for leaf in wrong)
+                for leaf in (*report.leaves, *report.values):
+                    if leaf.ok is not True:
+                        said = leaf.diagnosis or f"unsure: {leaf.note}"
+                        lines.extend(wrapped(f"{leaf.path}: {said}"))
+            for finding in rule.findings:
+                lines.extend(wrapped(str(finding)))
         return "\n".join(lines)
 
 
-def check_rules(fn: Callable[..., Any], args: tuple[Any, ...]) -> RulesReport:
+def check_rules(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    *,
+    hard: bool = False,
+    deliberate: Sequence[str] = (),
+) -> RulesReport:
     """Every custom rule that fn meets, checked at the inputs it really gets.
 
     Args:
       fn: any function; it may differentiate by itself, such as a training step. It is run once.
       args: its arguments, a tuple.
+      hard: whether to try each rule at hard inputs of the same shapes too (0, ties, ±1e30,
+        subnormal, ∞ next to finite): what goes wrong there is in `.findings`.
+      deliberate: names of rules whose gradient is meant to differ: listed, and not judged.
 
     Returns:
       A `RulesReport`: `.ok`, `.rules` with name, location, calls, ok, and a table as `str(report)`.
@@ -115,7 +137,7 @@ def check_rules(fn: Callable[..., Any], args: tuple[Any, ...]) -> RulesReport:
     places: dict[tuple, list[_Note]] = {}
     for note in notes.values():
         places.setdefault(tuple(map(_code, _functions(note.rule))), []).append(note)
-    rules = tuple(map(_check, places.values()))
+    rules = tuple(_check(found, hard, deliberate) for found in places.values())
     return RulesReport(all(rule.ok is not False for rule in rules), rules)
 
 
@@ -206,28 +228,40 @@ def _sent(array: Any) -> Any:
 # Checking ----------------------------------------------------------------------------------------
 
 
-def _check(notes: list["_Note"]) -> RuleReport:
+def _check(notes: list["_Note"], hard: bool, deliberate: Sequence[str]) -> RuleReport:
     """The verdict on one place where a rule is written, from all the notes about it."""
     name, location = _place(notes[0].rule)
-    reports, reason = [], ""
+    calls = sum(note.calls for note in notes)
+    if name in deliberate:
+        return RuleReport(name, location, calls, None, (), "deliberate: not judged")
+    reports: list[Report] = []
+    findings: list[Finding] = []
+    reason = ""
     met = [note for note in notes if note.points]
     for note in met[:NOTES]:
         for args, kwargs in map(note.arguments, note.points):
+            call = functools.partial(_call, note.rule, kwargs)
+            argnums = [i for i in range(len(args)) if i not in _static(note.rule)]
             try:
-                reports.append(
-                    check_gradients(
-                        functools.partial(_call, note.rule, kwargs),
-                        args,
-                        argnums=[i for i in range(len(args)) if i not in _static(note.rule)],
-                    )
-                )
+                reports.append(check_gradients(call, args, argnums=argnums, transforms=()))
+                if hard and not findings:
+                    findings.extend(_at_hard_inputs(call, Point.of(args, argnums)))
             except Exception as error:  # a rule that cannot stand alone is no fault of its own
                 reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
     if not met:
         reason = "met while tracing, but never run"
-    ok = all(report.ok for report in reports) if reports else None
-    calls = sum(note.calls for note in notes)
-    return RuleReport(name, location, calls, ok, tuple(reports), "" if reports else reason)
+    verdicts = [report.ok for report in reports]
+    ok = False if False in verdicts else True if True in verdicts else None
+    reason = "" if reports else reason
+    return RuleReport(name, location, calls, ok, tuple(reports), reason, tuple(findings))
+
+
+def _at_hard_inputs(call: Callable[..., Any], point: Point) -> tuple[Finding, ...]:
+    rule = functools.partial(on_leaves, call, point)
+    voices = Voices(rule, Traced.of(rule, point.leaves), point.leaves)
+    leaves = [np.asarray(leaf) for leaf in point.leaves]
+    cotangents = cotangents_of(voices.outputs, jax.random.key(0))[0]
+    return hard_findings(voices, leaves, point.paths, cotangents)
 
 
 def _call(rule: Any, kwargs: dict, *args: Any) -> Any:

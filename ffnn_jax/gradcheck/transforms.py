@@ -10,12 +10,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ffnn_jax.gradcheck import meshes, orders
 from ffnn_jax.gradcheck.primal import Traced
 from ffnn_jax.gradcheck.rows import (
-    RIGHT,
     Doubt,
     Function,
     Gradients,

@@ -1,0 +1,304 @@
+"""From verdicts to reports: what is wrong with each leaf, and probes of a rule that seems right."""
+
+import re
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ffnn_jax.gradcheck.diagnosis import Context, diagnose
+from ffnn_jax.gradcheck.judge import FACTOR, FORMULA, Draw, Judge, Verdict, error
+from ffnn_jax.gradcheck.point import Point, on_leaves
+from ffnn_jax.gradcheck.report import Diagnosis, LeafReport, Report, TransformReport
+from ffnn_jax.gradcheck.voices import Voices
+
+VALUE_ROUNDINGS = 32.0  # allowed for an output, of which there is one draw: luck is in it
+LINEAR = 1e-6  # how far from linear in the cotangent a rule may be, relative
+SECOND_ORDER = ("grad of grad", "forward over reverse")
+
+
+class Examined(NamedTuple):
+    """The verdicts, and what is needed to say more about them."""
+
+    voices: Voices
+    point: Point
+    judge: Judge
+    verdicts: list[Verdict]
+    fn: Any
+
+    def leaf(self, i: int) -> LeafReport:
+        """The report on leaf i."""
+        verdict = self.verdicts[i]
+        diagnosis, ok = None, verdict.ok
+        if ok is False:
+            diagnosis = self._noise(i) or self._diagnosis(i)
+        elif ok:
+            diagnosis = self._noise_of_calls(i) or self._not_linear(i) or self._dtype(i)
+            ok = diagnosis is None
+        return LeafReport(
+            self.point.paths[i],
+            ok,
+            verdict.error,
+            verdict.autodiff,
+            verdict.allowed,
+            diagnosis,
+            verdict.kinks,
+            verdict.note,
+        )
+
+    def values(self) -> tuple[LeafReport, ...]:
+        """The reports on the outputs: a rule's forward pass may not return another."""
+        draw = self.judge.draws[0]
+        if draw.autodiff is None or draw.truth is None:
+            return ()
+        return tuple(self._value(k, shape.dtype) for k, shape in enumerate(self.voices.outputs))
+
+    def _value(self, k: int, dtype: np.dtype) -> LeafReport:
+        draw = self.judge.draws[0]
+        assert draw.autodiff is not None
+        assert draw.truth is not None
+        found, truth = draw.rule.values[k], draw.truth.values[k]
+        off, achieved = error(found, truth), error(draw.autodiff.values[k], truth)
+        allowed = max(FACTOR * achieved, VALUE_ROUNDINGS * float(jnp.finfo(dtype).eps))
+        wide = draw.rule_wide
+        same = wide is not None and error(wide.values[k], truth) <= FORMULA
+        if off <= allowed or (same and np.all(np.isfinite(found))):
+            return LeafReport(f"output {k}", True, off, achieved, allowed, None)
+        named = diagnose(found, truth, allowed).message.replace("the gradient", "the value")
+        diagnosis = Diagnosis("value-changes", f"under differentiation it is another: {named}")
+        return LeafReport(f"output {k}", False, off, achieved, allowed, diagnosis)
+
+    def _diagnosis(self, i: int) -> Diagnosis:
+        verdict = self.verdicts[i]
+        if verdict.formula and np.all(np.isfinite(verdict.found)):
+            return _precision(verdict)
+        draw = self.judge.draws[verdict.draw]
+        if verdict.truth is None:
+            return _from_slopes(verdict)
+        eps = float(jnp.finfo(self.voices.inputs[i].dtype).eps)
+        wide = draw.rule_wide is not None
+        margin = max(1e-6, eps) if wide else max(verdict.allowed, 16 * eps)
+        return diagnose(verdict.found, verdict.truth, margin, self._context(i, draw))
+
+    def _context(self, i: int, draw: Draw) -> Context | None:
+        if draw.truth is None:
+            return None
+        leaves = self.point.leaves
+        rule = self.voices.rule if draw.rule_wide is None else self.voices.rule_wide
+        return Context(
+            i,
+            self.point.paths,
+            np.asarray(leaves[i], np.float64),
+            draw.truth.grads,
+            draw.cotangents,
+            lambda c: rule(leaves, c).grads[i],
+            lambda c: self.voices.truth(leaves, c).grads[i],
+            self._lengths(),
+        )
+
+    def _lengths(self) -> list[tuple[int, str]]:
+        """The lengths of the axes of the outputs and leaves, each once, and where they are from."""
+        shapes = [(f"output {k}", s.shape) for k, s in enumerate(self.voices.outputs)]
+        shapes += [
+            (path, leaf.shape)
+            for path, leaf in zip(self.point.paths, self.point.leaves, strict=True)
+        ]
+        lengths: dict[int, str] = {}
+        for name, shape in shapes:
+            for axis, n in enumerate(shape):
+                lengths.setdefault(n, f"the length of axis {axis} of {name}")
+            lengths.setdefault(int(np.prod(shape)), f"the number of entries of {name}")
+        return list(lengths.items())
+
+    # Probes of the rule alone --------------------------------------------------------------------
+
+    def _again(self, i: int, voices: Voices) -> float:
+        """How far the rule is from itself when it is run once more."""
+        draw = self.judge.draws[0]
+        try:
+            return error(
+                voices.rule(self.point.leaves, draw.cotangents).grads[i], draw.rule.grads[i]
+            )
+        except Exception:
+            return 0.0
+
+    def _noise_of_calls(self, i: int) -> Diagnosis | None:
+        return self._noise_if(i, self._again(i, self.voices))
+
+    def _noise(self, i: int) -> Diagnosis | None:
+        """Not the same twice, from call to call or from trace to trace."""
+        fresh = Voices(
+            partial(on_leaves, self.fn, self.point), self.voices.plain, self.point.leaves
+        )
+        return self._noise_of_calls(i) or self._noise_if(i, self._again(i, fresh))
+
+    def _noise_if(self, i: int, off: float) -> Diagnosis | None:
+        eps = float(jnp.finfo(self.voices.inputs[i].dtype).eps)
+        if not off > max(64 * eps, 1e-9):
+            return None
+        message = f"the same call gave another gradient, off by {off:.2g} of its norm"
+        return Diagnosis("noise", message)
+
+    def _not_linear(self, i: int) -> Diagnosis | None:
+        """Cotangents of 0, 1, a single 1, opposite, much larger and in sums."""
+        draw, verdict = self.judge.draws[0], self.verdicts[i]
+        voice = self.voices.rule if draw.rule_wide is None else self.voices.rule_wide
+        eps = float(jnp.finfo(self.voices.inputs[i].dtype).eps)
+        margin = 256 * eps if draw.rule_wide is None else LINEAR
+        floor = 0.0
+        if verdict.truth is not None and np.isfinite(verdict.allowed):
+            size = float(np.linalg.norm(np.nan_to_num(verdict.truth)))
+            floor = verdict.allowed * size * (1.0 if draw.rule_wide is None else 2.3e-16 / eps)
+
+        def rule(cotangents: list[np.ndarray]) -> np.ndarray:
+            return voice(self.point.leaves, cotangents).grads[i]
+
+        for name, once, parts in _sums(draw.cotangents):
+            got = rule(once)
+            terms = [factor * rule(c) for factor, c in parts]
+            sizes = sum(float(np.linalg.norm(t)) for t in terms) + float(np.linalg.norm(got))
+            off = float(np.linalg.norm(got - sum(terms, start=np.zeros_like(got))))
+            if not off <= margin * sizes + floor:
+                return Diagnosis("nonlinear-cotangent", f"{name}: off by {off / (sizes or 1):.2g}")
+        return None
+
+    def _dtype(self, i: int) -> Diagnosis | None:
+        """A gradient of a shorter dtype than its leaf."""
+        got, leaf = self.voices.rule_dtype(i), self.voices.inputs[i].dtype
+        if jnp.finfo(got).bits >= jnp.finfo(leaf).bits:
+            return None
+        return Diagnosis("precision", f"the gradient of a {leaf} leaf is {got}")
+
+
+def _sums(c: list[np.ndarray]) -> list[tuple[str, list, list[tuple[float, list]]]]:
+    """(what it is, a cotangent, the cotangents and factors that it is the sum of)."""
+    ones = [np.ones_like(t) for t in c]
+    single = [np.zeros_like(t) for t in c]
+    for t in single[:1]:
+        t.flat[t.size // 2 : t.size // 2 + 1] = 1
+    zero = [np.zeros_like(t) for t in c]
+
+    def plus(x: list, y: list) -> list:
+        return [s + t for s, t in zip(x, y, strict=True)]
+
+    return [
+        ("a cotangent of 0 does not give 0", zero, []),
+        ("the opposite cotangent does not give the opposite", [-t for t in c], [(-1.0, c)]),
+        ("1000 times the cotangent does not give 1000 times", [1e3 * t for t in c], [(1e3, c)]),
+        ("a thousandth of the cotangent does not give that", [1e-3 * t for t in c], [(1e-3, c)]),
+        ("a cotangent of ones, added, is not additive", plus(c, ones), [(1.0, c), (1.0, ones)]),
+        ("a single one, added, is not additive", plus(c, single), [(1.0, c), (1.0, single)]),
+    ]
+
+
+def _precision(verdict: Verdict) -> Diagnosis:
+    ratio = verdict.error / max(verdict.autodiff, 1e-300)
+    message = f"the formulas are right, but the error is {verdict.error:.2g}"
+    if np.isfinite(ratio) and verdict.autodiff > 0:
+        message += f", {ratio:.2g} times that of autodiff"
+    for dtype in ("bfloat16", "float16", "float32"):
+        if np.all(np.asarray(jnp.asarray(verdict.found, dtype), np.float64) == verdict.found):
+            return Diagnosis("precision", f"{message}: it has the digits of {dtype} only")
+    return Diagnosis("precision", f"{message}: computed in a shorter dtype, or digits cancel")
+
+
+def _from_slopes(verdict: Verdict) -> Diagnosis:
+    """A diagnosis where only slopes along some directions are known."""
+    if not np.all(np.isfinite(verdict.found)):
+        bad = int(np.sum(~np.isfinite(verdict.found)))
+        return Diagnosis("non-finite", f"{bad} of {verdict.found.size} entries are")
+    if not np.any(verdict.found):
+        return Diagnosis("zero", "the rule gives 0 where the slopes of the function are not")
+    return Diagnosis("wrong", f"off by {verdict.error:.2g} of the slopes along random directions")
+
+
+def raised(error: Exception, point: Point, against: str) -> Report:
+    """The report on a rule that raised: on the leaves it is about, if it says which."""
+    lines = str(error).strip().splitlines() or [""]
+    text = f"{type(error).__name__}: {lines[0]}"
+    about = re.search(
+        r"type (\w+)\[([\d,]*)\] corresponding to an input of type (\w+\[[\d,]*\])", text
+    )
+    fault = "wrong-shape" if about or _SHAPE_ERROR.search(text) else "raises"
+    inf = float("inf")
+    guilty = [about is None or _short(leaf) == about[3] for leaf in point.leaves]
+    if not any(guilty):
+        guilty = [True] * len(guilty)
+    diagnosis = Diagnosis(fault, _left_over(about) + text)
+    leaves = tuple(
+        LeafReport(path, False, inf, 0.0, 0.0, diagnosis)
+        if is_guilty
+        else LeafReport(path, None, np.nan, np.nan, np.nan, None, 0, "not reached: the rule raised")
+        for path, is_guilty in zip(point.paths, guilty, strict=True)
+    )
+    return Report(False, leaves, against)
+
+
+_SHAPES = re.compile(
+    r"type (\w+)\[([\d,]*)\] corresponding to an input of type (\w+\[[\d,]*\])"
+)
+_SHAPE_ERROR = re.compile(r"[Cc]ustom (VJP|JVP).*(shape|structure|type)|shape", re.DOTALL)
+
+
+def _short(leaf: jax.Array) -> str:
+    return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+
+
+def _left_over(about: re.Match | None) -> str:
+    """What a shape that is not the leaf's says of the mistake."""
+    if about is None:
+        return ""
+    got = [int(n) for n in about[2].split(",") if n]
+    due = [int(n) for n in about[3].split("[")[1].rstrip("]").split(",") if n]
+    if len(got) > len(due) and got[len(got) - len(due) :] == due:
+        axes = ", ".join(str(axis) for axis in range(len(got) - len(due)))
+        return f"the sum over axis {axes} is missing: got {tuple(got)} for {tuple(due)}. "
+    if got == due[::-1]:
+        return f"the transpose: got {tuple(got)} for {tuple(due)}. "
+    return f"got {tuple(got)} for {tuple(due)}. "
+
+
+def with_second_order(
+    leaves: tuple[LeafReport, ...], rows: tuple[TransformReport, ...]
+) -> tuple[LeafReport, ...]:
+    """The leaves of a rule whose first order is right and whose second order is wrong."""
+    wrong = [row for row in rows if row.verdict == "wrong" and row.name in SECOND_ORDER]
+    if not wrong:
+        return leaves
+    named = [leaf for leaf in leaves if leaf.path in wrong[0].reason] or list(leaves)
+    diagnosis = Diagnosis("second-order", f"under {wrong[0].name}: {wrong[0].reason}")
+    return tuple(
+        leaf._replace(ok=False, diagnosis=diagnosis) if leaf in named else leaf for leaf in leaves
+    )
+
+
+def ok(leaves: tuple, values: tuple, rows: tuple[TransformReport, ...]) -> bool | None:
+    """The verdict on the whole."""
+    parts = [part.ok for part in (*leaves, *values)]
+    if False in parts or any(row.verdict == "wrong" for row in rows):
+        return False
+    return None if None in parts else True
+
+
+def notes(leaves: tuple[LeafReport, ...]) -> tuple[str, ...]:
+    """At which layer an error enters, where the leaves are those of layers."""
+    layers: dict[tuple, list[LeafReport]] = {}
+    for leaf in leaves:
+        number = re.search(r"^(.*?\D)(\d+)(\D*)$", re.sub(r"^args\[\d+\]", "", leaf.path))
+        if number:
+            layers.setdefault((number[1], int(number[2])), []).append(leaf)
+    names = {prefix for prefix, _ in layers}
+    if len(names) != 1 or len(layers) < 2:
+        return ()
+    order = sorted(layers, key=lambda layer: -layer[1])
+    wrong = [any(leaf.ok is False for leaf in layers[layer]) for layer in order]
+    enters = wrong.index(True) if True in wrong else 0
+    if enters == 0 or not all(wrong[enters:]):
+        return ()
+    first, last = layers[order[enters]][0].path, layers[order[enters - 1]][0].path
+    return (
+        f"right from the output down to {last}, wrong from {first} on: "
+        "the error enters between the two",
+    )
