@@ -11,42 +11,31 @@ more than rounding, the same is asked of the function without its rules, and at 
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ffnn_jax.gradcheck.primal import AS_WRITTEN, Traced
+from ffnn_jax.gradcheck.differences import sizes
+from ffnn_jax.gradcheck.primal import AS_WRITTEN, RULES, Traced
 
 ROUNDINGS = 64.0  # how many units of the dtype's rounding two ways to compute the same may differ
 FACTOR = 16.0  # how many times what the function without its rules differs by
 WIDE = 1e-9  # the relative difference that is none in float64
 SHRINKS = 1e-6  # a difference that falls by this factor in float64 was rounding
 PLAIN_TO_SEE = 0.05  # a difference that is called wrong where float64 cannot be had
+NEARBY = 1e-2  # how far off a point nearby is, relative to the size of each entry
+OPAQUE = AS_WRITTEN - RULES  # what runs in its own dtype even in float64
 NARROW = 1e-4  # a rounding above this is too coarse for that
 
 Function = Callable[[list[jax.Array]], list[jax.Array]]
 Gradients = Sequence[Sequence[Any]]  # for each point one array a leaf; None: not asked for
 
 
-class TransformReport(NamedTuple):
-    """The verdict on a rule under one transform.
-
-    Attributes:
-      name: the transform.
-      verdict: "right", "wrong", "not supported" or "unsure".
-      reason: "" where right; the number where wrong; JAX's own words where not supported.
-    """
-
-    name: str
-    verdict: str
-    reason: str
-
-
 class Verdict(NamedTuple):
-    """The last two fields of a `TransformReport`."""
+    """The last two fields of a `TransformReport`: right, wrong, not supported or unsure, and why."""
 
     verdict: str
     reason: str = ""
@@ -76,19 +65,14 @@ class Subject:
     paths: Sequence[str]
 
     @functools.cached_property
-    def alone(self) -> Callable[[list, list], list]:
-        """The rule's own pullback, compiled: (leaves, cotangent) → gradient."""
-        return jax.jit(pull(self.rule))
+    def alone(self) -> "Once":
+        """The rule's own pullback: (leaves, cotangent) → gradient."""
+        return Once(pull(self.rule), self.leaves, self.cotangent)
 
     @functools.cached_property
-    def alone_plain(self) -> Callable[[list, list], list]:
+    def alone_plain(self) -> "Once":
         """The same without custom rules."""
-        return jax.jit(pull(self.plain))
-
-    @functools.cached_property
-    def alone_wide(self) -> Callable[[list, list], list] | None:
-        """The rule's own pullback with every number in float64, or None."""
-        return widened(pull(self.rule), self.leaves, self.cotangent)
+        return Once(pull(self.plain), self.leaves, self.cotangent)
 
     @functools.cached_property
     def rounding(self) -> float:
@@ -97,7 +81,7 @@ class Subject:
 
     def draw(self, seed: int) -> list[jax.Array]:
         """A random direction, one array a leaf."""
-        return [t for t in random_like(self.leaves, seed)]
+        return random_like(self.leaves, seed)
 
 
 def pull(fn: Function) -> Callable[[list, list], list]:
@@ -116,6 +100,16 @@ def random_like(arrays: Sequence[Any], seed: int) -> list[jax.Array]:
     return [jnp.asarray(draw.standard_normal(t.shape).astype(t.dtype)) for t in arrays]
 
 
+def moved(leaves: list[jax.Array]) -> list[jax.Array]:
+    """A point nearby, where nothing is tied that is not tied by construction."""
+    draw, there = np.random.default_rng(5), []
+    for leaf in leaves:
+        here = np.asarray(leaf).astype(np.float64)
+        step = NEARBY * sizes(here) * draw.standard_normal(here.shape)
+        there.append(jnp.asarray((here + step).astype(leaf.dtype)))
+    return there
+
+
 def said(error: Exception) -> str:
     """An exception in a line."""
     lines = str(error).strip().splitlines() or [""]
@@ -131,43 +125,43 @@ def doubled(tree: Any) -> Any:
     return jax.tree.map(lambda t: jnp.asarray(t, jnp.float64) if floating(t) else t, tree)
 
 
-def widened(fn: Callable[..., Any], *args: Any) -> Callable[..., Any] | None:
-    """fn as it is traced at args, compiled to run in float64; None where not all of it can."""
-    trees: list[Any] = []
+class Once:
+    """fn as it is traced at args, to be run in its own dtypes and in float64.
 
-    def listed(flat: list[jax.Array]) -> list[jax.Array]:
-        leaves, tree = jax.tree.flatten(fn(*jax.tree.unflatten(structure, flat)))
-        trees.append(tree)
-        return leaves
+    It is traced once only, so that a function with a state of its own cannot be two things.
+    """
 
-    flat, structure = jax.tree.flatten(args)
-    try:
-        traced = Traced.of(listed, flat, keeps_rules=True)
-    except Exception:
-        return None
-    if any(name in AS_WRITTEN for name in _primitives(traced.jaxpr)):
-        return None
-    compiled = jax.jit(traced.wide)
+    def __init__(self, fn: Callable[..., Any], *args: Any):
+        trees: list[Any] = []
+        flat, structure = jax.tree.flatten(args)
 
-    def run(*args: Any) -> Any:
+        def listed(flat: list[jax.Array]) -> list[jax.Array]:
+            leaves, tree = jax.tree.flatten(fn(*jax.tree.unflatten(structure, flat)))
+            trees.append(tree)
+            return leaves
+
+        self.traced = Traced.of(listed, flat, final=True)
+        self.outputs = trees[0]
+
+    def __call__(self, *args: Any) -> Any:
+        """fn(*args)."""
+        return jax.tree.unflatten(self.outputs, self._narrow(jax.tree.leaves(args)))
+
+    def wide(self, *args: Any) -> Any:
+        """fn(*args) with every number in float64. Raises TypeError where not all of it can be."""
+        if self.traced.holds(OPAQUE):
+            raise TypeError("something runs in its own dtype only")
         with jax.enable_x64(True):
-            outputs = compiled(jax.tree.leaves(doubled(args)))
-            return jax.tree.unflatten(trees[0], [np.asarray(t) for t in outputs])
+            results = self._wide(jax.tree.leaves(doubled(args)))
+            return jax.tree.unflatten(self.outputs, [np.asarray(t) for t in results])
 
-    return run
+    @functools.cached_property
+    def _narrow(self) -> Callable[[list], list]:
+        return jax.jit(self.traced)
 
-
-def _primitives(jaxpr: Any) -> Iterator[str]:
-    """The names of all operations in a jaxpr."""
-    for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-        yield eqn.primitive.name
-        for part in jax.tree.leaves(list(eqn.params.values()), is_leaf=_has_equations):
-            if _has_equations(part):
-                yield from _primitives(part)
-
-
-def _has_equations(value: Any) -> bool:
-    return hasattr(getattr(value, "jaxpr", value), "eqns")
+    @functools.cached_property
+    def _wide(self) -> Callable[[list], list]:
+        return jax.jit(self.traced.wide)
 
 
 # The verdict -------------------------------------------------------------------------------------
@@ -183,7 +177,11 @@ class Gap(NamedTuple):
 
     def __str__(self) -> str:
         off = f"{self.error / self.size:.2g} of its norm" if self.size else f"{self.error:.2g}"
-        return f"{self.label}: off by {off}" if np.isfinite(self.error) else f"{self.label}: not finite"
+        return (
+            f"{self.label}: off by {off}"
+            if np.isfinite(self.error)
+            else f"{self.label}: not finite"
+        )
 
 
 def gaps(found: Gradients, expected: Gradients, labels: Sequence[str]) -> list[Gap]:
@@ -204,7 +202,8 @@ class Doubt(NamedTuple):
 
     Attributes:
       plain: gives (found, expected) of the function without its rules.
-      wide: gives (found, expected) of the rule in float64, or None where that cannot be had.
+      wide: gives (found, expected) of the rule in float64; None, or whatever it raises, where that
+        cannot be had.
     """
 
     plain: Callable[[], tuple[Gradients, Gradients]]
