@@ -1,4 +1,4 @@
-"""`check_transforms`: right rules pass every row, and what breaks in one row is told in that row."""
+"""`check_transforms`: right rules pass every row, and what breaks in one row is told there."""
 
 import jax
 import jax.numpy as jnp

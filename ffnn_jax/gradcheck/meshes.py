@@ -126,7 +126,7 @@ def _layouts(arrays: list[jax.Array]) -> Iterator[Layout]:
 
 
 def _first(attempt: Callable[[Layout], None], arrays: list[jax.Array]) -> tuple[Any, str]:
-    """(The first layout with which attempt does not raise, ""), or (None, what the first raised)."""
+    """(The first layout with which attempt does not raise, ""), or (None, the first reason)."""
     reason = ""
     for layout in _layouts(arrays):
         try:
@@ -258,7 +258,7 @@ class _Parts:
             gradient = run(part[:count], part[count:], [w[device] for w in self.weights])
             gradients.append([np.asarray(t).astype(np.float64) for t in gradient])
         return [
-            np.concatenate(both) if split else sum(both)
+            np.concatenate(both) if split else np.add(*both)
             for split, *both in zip(self.layout, *gradients, strict=False)
         ]
 

@@ -1,8 +1,8 @@
 """The rows that differentiate forward, and those that differentiate the rule's own gradient.
 
-With g = ∇⟨c, f⟩ for a fixed cotangent c, H = ∇g is symmetric, so that reverse over reverse, ∇⟨g, v⟩,
-and forward over reverse, the derivative of g along v, are both H v. The truth is H v of the
-function without its rules in float64. Where the rule's own H v is another, differences of the
+With g = ∇⟨c, f⟩ for a fixed cotangent c, H = ∇g is symmetric, so that reverse over reverse, which
+is ∇⟨g, v⟩, and forward over reverse, the derivative of g along v, are both H v. The truth is H v of
+the function without its rules in float64. Where the rule's own H v is another, differences of the
 rule's own g decide between the two: ⟨u, H v⟩ is the slope of ⟨g, v⟩ along u.
 """
 
@@ -33,6 +33,7 @@ from ffnn_jax.gradcheck.rows import (
     moved,
     pull,
     settle,
+    twice,
 )
 
 GROUPS = 8  # along how many leaves by themselves a rule is differentiated forward
@@ -42,7 +43,7 @@ Second = Callable[[list, list, list], list]  # (leaves, cotangent, v) → H v
 
 
 def forward(subject: Subject) -> Verdict:
-    """⟨c, J v⟩ by forward mode equals ⟨Jᵀ c, v⟩ by reverse mode, for v in one leaf after another."""
+    """⟨c, J v⟩ by forward mode equals ⟨Jᵀ c, v⟩ by reverse mode, v in one leaf after another."""
     leaves, point = subject.leaves, (subject.leaves, subject.cotangent)
     direction, count = subject.draw(2), min(GROUPS, len(subject.leaves))
     groups = [[i] for i in range(count - 1)] + [list(range(count - 1, len(leaves)))]
@@ -90,11 +91,7 @@ def _host_dot(a: Any, b: Any) -> float:
 
 def reverse_over_reverse(subject: Subject) -> Verdict:
     """∇⟨g, v⟩ by the rule's own backward rule, differentiated in reverse."""
-
-    def second(fn: Function, leaves: list, cotangent: list, v: list) -> list:
-        return pull(lambda leaves: pull(fn)(leaves, cotangent))(leaves, v)
-
-    return _second_order(subject, second)
+    return _second_order(subject, twice)
 
 
 def forward_over_reverse(subject: Subject) -> Verdict:
@@ -110,8 +107,7 @@ def _second_order(subject: Subject, second: Callable[..., list]) -> Verdict:
     leaves, cotangent, v = point = (subject.leaves, subject.cotangent, subject.draw(3))
     once = Once(partial(second, subject.rule), *point)  # raises: not supported
     found = once(*point)
-    truth_of = _truth_of(subject, second)
-    truth = truth_of(leaves, cotangent, v)
+    truth = _truth(subject, leaves, v)
     if truth is not None:
         verdict = _against_truth(subject, second, point, found, truth)
         if verdict is not None:
@@ -123,9 +119,20 @@ def _second_order(subject: Subject, second: Callable[..., list]) -> Verdict:
     if verdict.verdict != "unsure":
         return verdict
     near = moved(leaves)  # where there is a kink, its convention has no say a little off it
-    mine, truth = once.wide(near, cotangent, v), truth_of(near, cotangent, v)
+    mine, truth = once.wide(near, cotangent, v), _truth(subject, near, v)
     there = _by_differences(subject, near, mine, truth, v)
     return verdict if there.verdict == "unsure" else there
+
+
+def _truth(subject: Subject, leaves: list, v: list) -> list | None:
+    """H v of the function without its rules in float64, None where autodiff cannot go."""
+
+    def run() -> list:
+        with jax.enable_x64(True):
+            point = doubled((leaves, subject.cotangent, v))
+            return [np.asarray(t) for t in subject.second_order(*point)]
+
+    return _or_none(run)
 
 
 def _against_truth(
@@ -144,18 +151,6 @@ def _against_truth(
     if lost and all(np.all(np.isfinite(np.asarray(t))) for t in yard):
         return Verdict("wrong", f"{lost[0]}, where that of autodiff is")
     return None
-
-
-def _truth_of(subject: Subject, second: Callable[..., list]) -> Callable[..., list | None]:
-    """H v of the function without its rules in float64, None where autodiff cannot go."""
-    compiled = jax.jit(partial(second, subject.plain.wide))
-
-    def run(*point: Any) -> list | None:
-        with jax.enable_x64(True):
-            result = _or_none(lambda: compiled(*doubled(point)))
-        return None if result is None else [np.asarray(t) for t in result]
-
-    return run
 
 
 def _beyond(found: list, truth: list, subject: Subject, yard: list | None = None) -> list[Gap]:

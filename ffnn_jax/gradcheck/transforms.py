@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ffnn_jax.gradcheck import meshes, orders
 from ffnn_jax.gradcheck.primal import Traced
@@ -324,7 +323,7 @@ def _integers(subject: Subject) -> Verdict | None:
 
 
 def _or_reason(run: Callable[[], Any]) -> tuple[Any, str]:
-    """(what run gives, ""), or (None, what it raised); raises where a tracer is asked for its value."""
+    """(what run gives, ""), or (None, what it raised), if not that a tracer has no value."""
     try:
         return run(), ""
     except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
