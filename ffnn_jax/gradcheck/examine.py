@@ -236,9 +236,7 @@ def raised(error: Exception, point: Point, against: str) -> Report:
     return Report(False, leaves, against)
 
 
-_SHAPES = re.compile(
-    r"type (\w+)\[([\d,]*)\] corresponding to an input of type (\w+\[[\d,]*\])"
-)
+_SHAPES = re.compile(r"type (\w+)\[([\d,]*)\] corresponding to an input of type (\w+\[[\d,]*\])")
 _SHAPE_ERROR = re.compile(r"[Cc]ustom (VJP|JVP).*(shape|structure|type)|shape", re.DOTALL)
 
 

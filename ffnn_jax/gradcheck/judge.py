@@ -12,7 +12,7 @@ is `unsure`.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -70,7 +70,7 @@ class Verdict(NamedTuple):
 class Judge:
     """The verdicts on the leaves of one function at one point."""
 
-    def __init__(self, voices: Voices, leaves: Sequence[np.ndarray], draws: Sequence[Draw]):
+    def __init__(self, voices: Voices, leaves: Sequence[Any], draws: Sequence[Draw]):
         self.voices = voices
         self.leaves = [np.asarray(leaf, np.float64) for leaf in leaves]
         self.draws = draws

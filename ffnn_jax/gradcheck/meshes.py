@@ -5,6 +5,7 @@ last or first, each array alone. The first layout under which the function witho
 itself be differentiated is the one in which the rule is held to it.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -17,18 +18,21 @@ from jax.sharding import PartitionSpec as P
 
 from ffnn_jax.gradcheck.primal import Traced
 from ffnn_jax.gradcheck.rows import (
+    RIGHT,
+    ROUNDINGS,
     Doubt,
     Function,
     Gradients,
+    Once,
     Subject,
     Verdict,
     doubled,
     gaps,
+    moved,
     pull,
     random_like,
     said,
     settle,
-    widened,
 )
 
 DEVICES = 2
@@ -41,59 +45,64 @@ def sharded(subject: Subject) -> Verdict | None:
     """∇ of Σ_devices ⟨weights, f(local arrays)⟩, f inside `jax.shard_map`, from outside of it."""
     if len(jax.devices()) < DEVICES:
         return None
-    mesh = _mesh(AxisType.Auto)
-    layout, reason = _first(partial(_try_sharded, subject, mesh), _arrays(subject))
+    mesh, arrays = _mesh(AxisType.Auto), _arrays(subject)
+    layout, reason = _first(partial(_try_sharded, subject, mesh), arrays)
     if layout is None:
         return Verdict("not supported", f"the function itself cannot be split: {reason}")
-    weights = _weights(subject, layout)
-    arrays = _arrays(subject)
     leaves, others = arrays[: len(subject.leaves)], arrays[len(subject.leaves) :]
-    value = partial(_total, mesh, layout)
-    run = jax.grad(lambda fn_of, leaves: fn_of(leaves, others, weights), 1)
+    weights = _weights(subject, layout)
 
     def of(fn: Function) -> Callable[[list], list]:
-        return lambda leaves: run(partial(value, fn), leaves)
+        return jax.grad(lambda leaves: _total(mesh, layout, fn, leaves, others, weights))
 
-    found = jax.jit(of(_function(subject)))(leaves)  # raises: not supported
-    expected = [_by_parts(subject, layout, arrays, weights)]
+    parts = _Parts(subject, layout, arrays, weights)
+    once = Once(of(_function(subject)), leaves)  # raises: not supported
+    found = once(leaves)
 
     def plain() -> tuple[Gradients, Gradients]:
-        return [jax.jit(of(_local_plain(subject)))(leaves)], expected
+        return [jax.jit(of(_local_plain(subject)))(leaves)], [parts.plain(leaves)]
 
-    def wide() -> tuple[Gradients, Gradients] | None:
-        run = widened(of(_function(subject)), leaves)
-        return ([run(leaves)], expected) if run else None
+    def wide() -> tuple[Gradients, Gradients]:
+        return [once.wide(leaves)], [parts.wide(leaves)]
 
-    return settle([found], expected, subject.paths, subject.rounding, Doubt(plain, wide))
+    here = gaps([found], [parts.plain(leaves)], subject.paths)
+    if all(gap.error <= ROUNDINGS * subject.rounding * gap.size for gap in here):
+        return RIGHT
+    doubt = Doubt(plain, wide)
+    verdict = settle([found], [parts.rule(leaves)], subject.paths, subject.rounding, doubt)
+    if verdict != RIGHT:
+        return verdict
+    return parts.alone()
 
 
 def explicit(subject: Subject) -> Verdict | None:
     """The rule's gradient of arrays that carry their placement on two devices in their type."""
     if len(jax.devices()) < DEVICES:
         return None
-    mesh = _mesh(AxisType.Explicit)
-    arrays, count = _arrays(subject), len(subject.leaves)
+    mesh, arrays = _mesh(AxisType.Explicit), _arrays(subject)
     with jax.set_mesh(mesh):
         layout, reason = _first(partial(_try_explicit, subject, mesh), arrays)
-        if layout is None:
-            return Verdict("not supported", f"the function itself cannot be split: {reason}")
-        placed = _placed(mesh, layout, arrays)
-        run = partial(_explicit_pull, subject)
-        found = jax.jit(partial(run, _function(subject)))(placed)  # raises: not supported
-        found = [np.asarray(t) for t in found]
-    with jax.enable_x64(True):
-        truth = jax.jit(pull(subject.plain.wide))(*doubled((arrays[:count], subject.cotangent)))
-        expected = [[np.asarray(t) for t in truth]]
+    if layout is None:
+        return Verdict("not supported", f"the function itself cannot be split: {reason}")
+
+    def placed(fn: Function, arrays: list) -> list[np.ndarray]:
+        with jax.set_mesh(mesh):
+            run = jax.jit(partial(_explicit_pull, subject, fn))
+            return [np.asarray(t) for t in run(_placed(mesh, layout, arrays))]
+
+    point = (subject.leaves, subject.cotangent)
+    expected = [subject.alone(*point)]
+    found = placed(_function(subject), arrays)  # raises: not supported
 
     def plain() -> tuple[Gradients, Gradients]:
-        return [subject.alone_plain(subject.leaves, subject.cotangent)], expected
+        return [placed(_local_plain(subject), arrays)], [subject.alone_plain(*point)]
 
     def wide() -> tuple[Gradients, Gradients] | None:
-        with jax.set_mesh(mesh), jax.enable_x64(True):
-            placed = _placed(mesh, layout, doubled(arrays))
-            found = [np.asarray(t) for t in jax.jit(partial(run, _function(subject)))(placed)]
-        agree = all(g.error <= 1e-8 * g.size for g in gaps([found], expected, subject.paths))
-        return ([found], expected) if agree else None
+        with jax.enable_x64(True):
+            there = [placed(_function(subject), doubled(arrays))]
+            pair = there, [jax.jit(pull(subject.rule))(*doubled(point))]
+            agree = all(gap.error <= 1e-9 * gap.size for gap in gaps(*pair, subject.paths))
+        return pair if agree else None  # it may be a cast to a lower dtype that stays
 
     return settle([found], expected, subject.paths, subject.rounding, Doubt(plain, wide))
 
@@ -117,7 +126,7 @@ def _layouts(arrays: list[jax.Array]) -> Iterator[Layout]:
 
 
 def _first(attempt: Callable[[Layout], None], arrays: list[jax.Array]) -> tuple[Any, str]:
-    """(The first layout with which attempt does not raise, ""), or (None, what the first raised)."""
+    """(The first layout with which attempt does not raise, ""), or (None, the first reason)."""
     reason = ""
     for layout in _layouts(arrays):
         try:
@@ -200,25 +209,58 @@ def _try_sharded(subject: Subject, mesh: Mesh, layout: Layout) -> None:
     jax.eval_shape(jax.grad(value), arrays[:count], arrays[count:], weights)
 
 
-def _by_parts(subject: Subject, layout: Layout, arrays: list, weights: list) -> list[np.ndarray]:
-    """The truth: without mesh and rules, in float64, one device after the other."""
-    count, gradients = len(subject.leaves), []
-    traced = Traced.of(_function(subject), _parts(layout, arrays, 0))
+class _Parts:
+    """The same gradient without a mesh: one device after the other, and their sum."""
 
-    @jax.jit
-    def run(leaves: list, others: list, weights: list) -> list:
-        return pull(lambda leaves: traced.wide([*leaves, *others]))(leaves, weights)
+    def __init__(self, subject: Subject, layout: Layout, arrays: list, weights: list):
+        self.subject, self.layout, self.arrays, self.weights = subject, layout, arrays, weights
+        self.fn, self.first = _function(subject), _parts(layout, arrays, 0)
 
-    with jax.enable_x64(True):
-        arrays, weights = doubled((arrays, weights))
+    def rule(self, leaves: list) -> list[np.ndarray]:
+        """By the rule, in its dtypes."""
+        return self._sum(self._once, leaves)
+
+    def wide(self, leaves: list) -> list[np.ndarray]:
+        """By the rule, in float64. Raises TypeError where that cannot be had."""
+        return self._sum(self._once.wide, leaves)
+
+    def plain(self, leaves: list) -> list[np.ndarray]:
+        """By autodiff of the function without its rules, in float64: the truth."""
+        run = jax.jit(self._pull(Traced.of(self.fn, self.first).wide))
+        with jax.enable_x64(True):
+            return self._sum(lambda *args: run(*doubled(args)), leaves)
+
+    def alone(self) -> Verdict:
+        """Whether the rule is right for a part, a little off the point, for there are no ties."""
+        leaves = moved(self.subject.leaves)
+        try:
+            pair = [self.wide(leaves)], [self.plain(leaves)]
+        except Exception:
+            return RIGHT  # what can be said is that the mesh changes nothing
+        off = [g for g in gaps(*pair, self.subject.paths) if g.error > 1e-6 * (g.size or g.whole)]
+        return Verdict("wrong", f"{off[0]} on the part of one device") if off else RIGHT
+
+    @functools.cached_property
+    def _once(self) -> Once:
+        count, weights = len(self.subject.leaves), [w[0] for w in self.weights]
+        return Once(self._pull(self.fn), self.first[:count], self.first[count:], weights)
+
+    def _pull(self, fn: Function) -> Callable[[list, list, list], list]:
+        def pulled(leaves: list, others: list, weights: list) -> list:
+            return pull(lambda leaves: fn([*leaves, *others]))(leaves, weights)
+
+        return pulled
+
+    def _sum(self, run: Callable[..., list], leaves: list) -> list[np.ndarray]:
+        count, gradients = len(leaves), []
         for device in range(DEVICES):
-            parts = _parts(layout, arrays, device)
-            gradient = run(parts[:count], parts[count:], [w[device] for w in weights])
-            gradients.append([np.asarray(t) for t in gradient])
-    return [
-        np.concatenate(both) if split else sum(both)
-        for split, *both in zip(layout, *gradients, strict=False)
-    ]
+            part = _parts(self.layout, [*leaves, *self.arrays[count:]], device)
+            gradient = run(part[:count], part[count:], [w[device] for w in self.weights])
+            gradients.append([np.asarray(t).astype(np.float64) for t in gradient])
+        return [
+            np.concatenate(both) if split else np.add(*both)
+            for split, *both in zip(self.layout, *gradients, strict=False)
+        ]
 
 
 # On Explicit axes --------------------------------------------------------------------------------

@@ -11,38 +11,27 @@ more than rounding, the same is asked of the function without its rules, and at 
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ffnn_jax.gradcheck.primal import AS_WRITTEN, Traced
+from ffnn_jax.gradcheck.differences import sizes
+from ffnn_jax.gradcheck.primal import AS_WRITTEN, RULES, Traced
 
 ROUNDINGS = 64.0  # how many units of the dtype's rounding two ways to compute the same may differ
 FACTOR = 16.0  # how many times what the function without its rules differs by
 WIDE = 1e-9  # the relative difference that is none in float64
 SHRINKS = 1e-6  # a difference that falls by this factor in float64 was rounding
 PLAIN_TO_SEE = 0.05  # a difference that is called wrong where float64 cannot be had
+NEARBY = 1e-2  # how far off a point nearby is, relative to the size of each entry
+OPAQUE = AS_WRITTEN - RULES  # what runs in its own dtype even in float64
 NARROW = 1e-4  # a rounding above this is too coarse for that
 
 Function = Callable[[list[jax.Array]], list[jax.Array]]
 Gradients = Sequence[Sequence[Any]]  # for each point one array a leaf; None: not asked for
-
-
-class TransformReport(NamedTuple):
-    """The verdict on a rule under one transform.
-
-    Attributes:
-      name: the transform.
-      verdict: "right", "wrong", "not supported" or "unsure".
-      reason: "" where right; the number where wrong; JAX's own words where not supported.
-    """
-
-    name: str
-    verdict: str
-    reason: str
 
 
 class Verdict(NamedTuple):
@@ -76,19 +65,19 @@ class Subject:
     paths: Sequence[str]
 
     @functools.cached_property
-    def alone(self) -> Callable[[list, list], list]:
-        """The rule's own pullback, compiled: (leaves, cotangent) → gradient."""
-        return jax.jit(pull(self.rule))
+    def alone(self) -> "Once":
+        """The rule's own pullback: (leaves, cotangent) → gradient."""
+        return Once(pull(self.rule), self.leaves, self.cotangent)
 
     @functools.cached_property
-    def alone_plain(self) -> Callable[[list, list], list]:
+    def alone_plain(self) -> "Once":
         """The same without custom rules."""
-        return jax.jit(pull(self.plain))
+        return Once(pull(self.plain), self.leaves, self.cotangent)
 
     @functools.cached_property
-    def alone_wide(self) -> Callable[[list, list], list] | None:
-        """The rule's own pullback with every number in float64, or None."""
-        return widened(pull(self.rule), self.leaves, self.cotangent)
+    def second_order(self) -> Callable[[list, list, list], list]:
+        """`twice` without custom rules, in float64."""
+        return jax.jit(functools.partial(twice, self.plain.wide))
 
     @functools.cached_property
     def rounding(self) -> float:
@@ -97,7 +86,7 @@ class Subject:
 
     def draw(self, seed: int) -> list[jax.Array]:
         """A random direction, one array a leaf."""
-        return [t for t in random_like(self.leaves, seed)]
+        return random_like(self.leaves, seed)
 
 
 def pull(fn: Function) -> Callable[[list, list], list]:
@@ -110,10 +99,25 @@ def pull(fn: Function) -> Callable[[list, list], list]:
     return pulled
 
 
+def twice(fn: Function, leaves: list, cotangent: list, v: list) -> list[jax.Array]:
+    """The gradient of ⟨g, v⟩, g being that of ⟨cotangent, fn(leaves)⟩, both by reverse mode."""
+    return pull(lambda leaves: pull(fn)(leaves, cotangent))(leaves, v)
+
+
 def random_like(arrays: Sequence[Any], seed: int) -> list[jax.Array]:
     """Normal numbers of the same shapes and dtypes."""
     draw = np.random.default_rng(seed)
     return [jnp.asarray(draw.standard_normal(t.shape).astype(t.dtype)) for t in arrays]
+
+
+def moved(leaves: list[jax.Array]) -> list[jax.Array]:
+    """A point nearby, where nothing is tied that is not tied by construction."""
+    draw, there = np.random.default_rng(5), []
+    for leaf in leaves:
+        here = np.asarray(leaf).astype(np.float64)
+        step = NEARBY * sizes(here) * draw.standard_normal(here.shape)
+        there.append(jnp.asarray((here + step).astype(leaf.dtype)))
+    return there
 
 
 def said(error: Exception) -> str:
@@ -131,43 +135,43 @@ def doubled(tree: Any) -> Any:
     return jax.tree.map(lambda t: jnp.asarray(t, jnp.float64) if floating(t) else t, tree)
 
 
-def widened(fn: Callable[..., Any], *args: Any) -> Callable[..., Any] | None:
-    """fn as it is traced at args, compiled to run in float64; None where not all of it can."""
-    trees: list[Any] = []
+class Once:
+    """fn as it is traced at args, to be run in its own dtypes and in float64.
 
-    def listed(flat: list[jax.Array]) -> list[jax.Array]:
-        leaves, tree = jax.tree.flatten(fn(*jax.tree.unflatten(structure, flat)))
-        trees.append(tree)
-        return leaves
+    It is traced once only, so that a function with a state of its own cannot be two things.
+    """
 
-    flat, structure = jax.tree.flatten(args)
-    try:
-        traced = Traced.of(listed, flat, keeps_rules=True)
-    except Exception:
-        return None
-    if any(name in AS_WRITTEN for name in _primitives(traced.jaxpr)):
-        return None
-    compiled = jax.jit(traced.wide)
+    def __init__(self, fn: Callable[..., Any], *args: Any):
+        trees: list[Any] = []
+        flat, structure = jax.tree.flatten(args)
 
-    def run(*args: Any) -> Any:
+        def listed(flat: list[jax.Array]) -> list[jax.Array]:
+            leaves, tree = jax.tree.flatten(fn(*jax.tree.unflatten(structure, flat)))
+            trees.append(tree)
+            return leaves
+
+        self.traced = Traced.of(listed, flat, final=True)
+        self.outputs = trees[0]
+
+    def __call__(self, *args: Any) -> Any:
+        """fn(*args)."""
+        return jax.tree.unflatten(self.outputs, self._narrow(jax.tree.leaves(args)))
+
+    def wide(self, *args: Any) -> Any:
+        """fn(*args) with every number in float64. Raises TypeError where not all of it can be."""
+        if self.traced.holds(OPAQUE):
+            raise TypeError("something runs in its own dtype only")
         with jax.enable_x64(True):
-            outputs = compiled(jax.tree.leaves(doubled(args)))
-            return jax.tree.unflatten(trees[0], [np.asarray(t) for t in outputs])
+            results = self._wide(jax.tree.leaves(doubled(args)))
+            return jax.tree.unflatten(self.outputs, [np.asarray(t) for t in results])
 
-    return run
+    @functools.cached_property
+    def _narrow(self) -> Callable[[list], list]:
+        return jax.jit(self.traced)
 
-
-def _primitives(jaxpr: Any) -> Iterator[str]:
-    """The names of all operations in a jaxpr."""
-    for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-        yield eqn.primitive.name
-        for part in jax.tree.leaves(list(eqn.params.values()), is_leaf=_has_equations):
-            if _has_equations(part):
-                yield from _primitives(part)
-
-
-def _has_equations(value: Any) -> bool:
-    return hasattr(getattr(value, "jaxpr", value), "eqns")
+    @functools.cached_property
+    def _wide(self) -> Callable[[list], list]:
+        return jax.jit(self.traced.wide)
 
 
 # The verdict -------------------------------------------------------------------------------------
@@ -192,14 +196,14 @@ class Gap(NamedTuple):
 
 def gaps(found: Gradients, expected: Gradients, labels: Sequence[str]) -> list[Gap]:
     """One `Gap` for each leaf of each point, labelled point by point."""
-    found, expected = ([[_host(t) for t in point] for point in side] for side in (found, expected))
-    result = []
+    result, names = [], iter(labels)
     for mine, right in zip(found, expected, strict=True):
-        whole = float(np.sqrt(sum(_norm(t) ** 2 for t in right if t is not None)))
-        for f, e in zip(mine, right, strict=True):
-            if f is not None and e is not None:
-                label = labels[len(result)] if len(result) < len(labels) else labels[-1]
-                result.append(Gap(label, _distance(f, e), _norm(e), whole))
+        pairs = [(f, e) for f, e in zip(mine, right, strict=True) if f is not None]
+        pairs = [(_host(f), _host(e)) for f, e in pairs]
+        sizes = [_norm(e) for _, e in pairs]
+        whole = float(np.linalg.norm(sizes))
+        for (f, e), size in zip(pairs, sizes, strict=True):
+            result.append(Gap(next(names), _distance(f, e), size, whole))
     return result
 
 
@@ -208,7 +212,8 @@ class Doubt(NamedTuple):
 
     Attributes:
       plain: gives (found, expected) of the function without its rules.
-      wide: gives (found, expected) of the rule in float64, or None where that cannot be had.
+      wide: gives (found, expected) of the rule in float64; None, or whatever it raises, where that
+        cannot be had.
     """
 
     plain: Callable[[], tuple[Gradients, Gradients]]
@@ -259,16 +264,22 @@ def _badness(gap: Gap) -> float:
     return gap.error / (gap.size or 1.0)
 
 
-def _host(array: Any) -> Any:
-    return None if array is None else np.asarray(array).astype(np.float64)
+def _host(array: Any) -> np.ndarray:
+    return np.asarray(array).astype(np.float64)
 
 
 def _norm(array: np.ndarray) -> float:
-    return float(np.linalg.norm(array[np.isfinite(array)]))
+    """‖array‖ over what is finite in it."""
+    size = np.linalg.norm(array)
+    return float(size if np.isfinite(size) else np.linalg.norm(array[np.isfinite(array)]))
 
 
 def _distance(found: np.ndarray, expected: np.ndarray) -> float:
     """‖found − expected‖ over what is finite in expected; ∞ where found is not finite there."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        size = np.linalg.norm(found - expected)
+    if np.isfinite(size):
+        return float(size)
     settled = np.isfinite(expected)
     if not np.all(np.isfinite(found[settled])):
         return float("inf")

@@ -13,12 +13,13 @@ import jax.numpy as jnp
 
 from ffnn_jax.gradcheck import meshes, orders
 from ffnn_jax.gradcheck.primal import Traced
+from ffnn_jax.gradcheck.report import TransformReport
 from ffnn_jax.gradcheck.rows import (
     Doubt,
     Function,
     Gradients,
+    Once,
     Subject,
-    TransformReport,
     Verdict,
     doubled,
     gaps,
@@ -26,7 +27,6 @@ from ffnn_jax.gradcheck.rows import (
     random_like,
     said,
     settle,
-    widened,
 )
 
 MAPPED = 4  # how many leaves are mapped by themselves
@@ -117,18 +117,18 @@ def _held_against_alone(
     """
     labels = [f"{path}{extra}" for extra in (names or [""] * len(points)) for path in subject.paths]
 
-    def wide() -> tuple[Gradients, Gradients] | None:
-        run, alone = widened(partial(transformed, subject.rule), points), subject.alone_wide
-        if run is None or alone is None:
-            return None
-        return run(points), [alone(*point) for point in points]
+    alone = subject.alone
+    expected = [alone(*point) for point in points]
+    once = Once(partial(transformed, subject.rule), points)  # raises: not supported
+    found = once(points)
 
     def plain() -> tuple[Gradients, Gradients]:
         found = jax.jit(partial(transformed, subject.plain))(points)
         return found, [subject.alone_plain(*point) for point in points]
 
-    found = jax.jit(partial(transformed, subject.rule))(points)
-    expected = [subject.alone(*point) for point in points]
+    def wide() -> tuple[Gradients, Gradients]:
+        return once.wide(points), [alone.wide(*point) for point in points]
+
     asked = [
         label
         for label, t in zip(labels, (t for point in found for t in point), strict=True)
@@ -258,7 +258,7 @@ def _jit(subject: Subject) -> Verdict:
             agree = all(gap.error <= 1e-9 * gap.size for gap in gaps(*pair, subject.paths))
         return pair if agree else None  # it may be a cast to a lower dtype that stays
 
-    found, expected = [pull(subject.rule)(*point)], [subject.alone(*point)]
+    expected, found = [subject.alone(*point)], [pull(subject.rule)(*point)]
     return settle(found, expected, subject.paths, subject.rounding, Doubt(plain, wide))
 
 
@@ -268,26 +268,25 @@ def _x64(subject: Subject) -> Verdict | None:
     if any(leaf.dtype != jnp.float32 for leaf in leaves):
         return None
 
-    def wide() -> tuple[Gradients, Gradients] | None:
-        with jax.enable_x64(True):
-            run = widened(pull(subject.rule), *point)
-        alone = subject.alone_wide
-        return ([run(*point)], [alone(*point)]) if run and alone else None
+    expected = [subject.alone(*point)]
+    with jax.enable_x64(True):
+        jax.eval_shape(subject.rule, leaves)  # raises: it is not the rule that is not supported
+        once, reason = _or_reason(lambda: Once(pull(subject.rule), *point))
+        if reason:
+            return Verdict("wrong", reason)
+        found = once(*point)
+
+    def wide() -> tuple[Gradients, Gradients]:
+        return [once.wide(*point)], [subject.alone.wide(*point)]
 
     def plain() -> tuple[Gradients, Gradients]:
         with jax.enable_x64(True):
             found = jax.jit(pull(subject.plain))(*point)
         return [found], [subject.alone_plain(*point)]
 
-    with jax.enable_x64(True):
-        jax.eval_shape(subject.rule, leaves)
-        found, reason = _or_reason(lambda: jax.jit(pull(subject.rule))(*point))
-        if reason:
-            return Verdict("wrong", reason)
     for path, leaf, gradient in zip(subject.paths, leaves, found, strict=True):
         if gradient.dtype != leaf.dtype:
             return Verdict("wrong", f"{path}: a gradient of {gradient.dtype}, not {leaf.dtype}")
-    expected = [subject.alone(*point)]
     return settle([found], expected, subject.paths, subject.rounding, Doubt(plain, wide))
 
 
@@ -298,35 +297,37 @@ def _integers(subject: Subject) -> Verdict | None:
     if function is None or all(fixed):
         return None
 
-    def gradient(leaves: list, cotangent: list) -> list:
-        def of_all(leaves: list, integers: list) -> list:
-            rest = iter(integers)
-            return function(
-                leaves, [t if f else next(rest) for t, f in zip(others, fixed, strict=True)]
-            )
+    def of_all(leaves: list, integers: list) -> list:
+        rest = iter(integers)
+        filled = [t if f else next(rest) for t, f in zip(others, fixed, strict=True)]
+        return function(leaves, filled)
 
-        integers = [t for t, f in zip(others, fixed, strict=True) if not f]
+    def gradient(leaves: list, cotangent: list, integers: list) -> list:
         outputs, pullback = jax.vjp(of_all, leaves, integers)
         return pullback([c.astype(o.dtype) for c, o in zip(cotangent, outputs, strict=True)])[0]
 
+    integers = [t for t, f in zip(others, fixed, strict=True) if not f]
     point = (subject.leaves, subject.cotangent)
     expected = [subject.alone(*point)]
-    found, reason = _or_reason(lambda: jax.jit(gradient)(*point))
+    jax.eval_shape(of_all, subject.leaves, integers)  # raises: they have to be known beforehand
+    once, reason = _or_reason(lambda: Once(gradient, *point, integers))
     if reason:
         return Verdict("wrong", reason)
+    found = once(*point, integers)
 
-    def wide() -> tuple[Gradients, Gradients] | None:
-        run, alone = widened(gradient, *point), subject.alone_wide
-        return ([run(*point)], [alone(*point)]) if run and alone else None
+    def wide() -> tuple[Gradients, Gradients]:
+        return [once.wide(*point, integers)], [subject.alone.wide(*point)]
 
     doubt = Doubt(lambda: (expected, expected), wide)
     return settle([found], expected, subject.paths, subject.rounding, doubt)
 
 
 def _or_reason(run: Callable[[], Any]) -> tuple[Any, str]:
-    """(what run gives, ""), or (None, what it raised)."""
+    """(what run gives, ""), or (None, what it raised), if not that a tracer has no value."""
     try:
         return run(), ""
+    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
+        raise
     except Exception as error:
         return None, said(error)
 
