@@ -2,8 +2,8 @@
 
     python scripts/mutation.py [--jobs 2] [--sample 40 --seed 0] [--only PATTERN] [--no-peers]
 
-Every case of tests/corpus, a wrong rule or a right one that looks odd, in each of its dtypes, is put
-to `check_gradients` twice: alone, and with the plain function as reference=. The tables give
+Every case of tests/corpus, a wrong rule or a right one that looks odd, in each of its dtypes, is
+put to `check_gradients` twice: alone, and with the plain function as reference=. The tables give
 
   killed        wrong rules found wrong; unsure and a crash of the checker are misses
   false alarms  right rules found wrong, and crashes; each is listed

@@ -1,7 +1,7 @@
 """Activations and other functions of one number, with the derivatives that people write by mistake.
 
 Each row: the function, where it is taken, its derivative (right), and the wrong ones, as
-(what, fault, derivative). The rule multiplies the cotangent by the derivative.
+(what, fault, derivative) and the dtypes where its error is plain, if not all. The rule multiplies the cotangent by the derivative.
 """
 
 import jax
@@ -128,6 +128,7 @@ TABLE = (
                 "of the sigmoid form",
                 "formula",
                 lambda x: sigmoid(1.702 * x) * (1 + 1.702 * x * sigmoid(-1.702 * x)),
+                WIDE,
             ),
         ),
     ),
@@ -182,7 +183,7 @@ TABLE = (
         (
             ("−1/x", "sign", lambda x: -1 / x),
             ("1/x²", "formula", lambda x: 1 / (x * x)),
-            ("1/(x + 0.01)", "formula", lambda x: 1 / (x + 0.01)),
+            ("1/(x + 0.01)", "formula", lambda x: 1 / (x + 0.01), WIDE),
         ),
     ),
     (
@@ -264,12 +265,12 @@ TABLE = (
 
 
 def rows(name, value, args, right, wrongs):
-    """The cases of one function, each in two dtypes: one wide, one narrow."""
+    """The cases of one function."""
     operation = Operation("elementwise", name, value, args)
     yield operation.right("textbook", lambda d, x: (d * right(x),), WIDE)
-    for what, fault, derivative in wrongs:
+    for what, fault, derivative, *dtypes in wrongs:
         pull = lambda d, x, derivative=derivative: (d * derivative(x),)  # noqa: E731
-        yield operation.wrong(what, fault, "args[0]", pull)
+        yield operation.wrong(what, fault, "args[0]", pull, *dtypes)
 
 
 def gate_rule():
