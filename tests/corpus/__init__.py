@@ -5,31 +5,39 @@ It is made from the mistakes that people make, and knows nothing of how the chec
 """
 
 from corpus import (
+    algebra,
     attention,
-    behaviour,
     cancelling,
+    contracts,
     convolutions,
     cotangents,
     dense,
     elementwise,
     formulas,
+    functions,
     guards,
+    idle,
     kinks,
+    loops,
     losses,
     networks,
     norms,
+    precision,
     scales,
     scans,
     second,
     settings,
+    tangents,
     trees,
     unsafe,
+    wide,
 )
 from corpus.base import FLOATS, Case
 
 THEMES = (
     dense,
     elementwise,
+    functions,
     losses,
     networks,
     norms,
@@ -38,15 +46,21 @@ THEMES = (
     convolutions,
     cotangents,
     unsafe,
-    behaviour,
+    precision,
+    contracts,
     second,
     trees,
+    tangents,
     kinks,
     scales,
     formulas,
+    algebra,
     cancelling,
+    idle,
     guards,
+    loops,
     settings,
+    wide,
 )
 CASES: tuple[Case, ...] = tuple(case for theme in THEMES for case in theme.CASES)
 

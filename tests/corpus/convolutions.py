@@ -192,7 +192,7 @@ POOL = (
     averages.right("repeated", lambda d, x: (spread(d) / 4,)),
     maxima.wrong("to all of a block", "wrong", "args[0]", lambda d, x: (spread(d),)),
     maxima.wrong("to all, as a mean", "wrong", "args[0]", lambda d, x: (spread(d) / 4,)),
-    maxima.wrong("to the smallest", "wrong", "args[0]", lambda d, x: (is_max(-x) * spread(d),)),
+    maxima.wrong("to the smallest", "permuted", "args[0]", lambda d, x: (is_max(-x) * spread(d),)),
     maxima.wrong(
         "multiplied by the maximum",
         "wrong",

@@ -1,4 +1,4 @@
-"""Pytrees, several outputs, integer arguments, keys, and custom_jvp rules with mistakes."""
+"""Pytrees, several outputs, integer arguments, keys."""
 
 from typing import NamedTuple
 
@@ -119,7 +119,7 @@ def gather_rule(change):
     return backward
 
 
-VJP = (
+CASES = (
     record.wrong(
         "∇b in W's scale",
         "scaled",
@@ -266,46 +266,3 @@ VJP = (
     picks.wrong("∇scale zero", "zero", "args[2]", gather_rule(lambda g, s, d, x, i: (g, 0 * s))),
     picks.right("scatter", gather_rule(lambda g, s, d, x, i: (g, s))),
 )
-
-logistic = Operation("trees", "jvp sigmoid", jax.nn.sigmoid, lambda draw: (draw(6),))
-product = Operation("trees", "jvp product", jnp.multiply, lambda draw: (draw(6), draw(6)))
-matmul = Operation("trees", "jvp matmul", jnp.matmul, lambda draw: (draw(4, 3), draw(3, 2)))
-s = jax.nn.sigmoid
-
-
-def jvp(value, tangent):
-    return lambda p, t: (value(*p), tangent(p, t))
-
-
-JVP = (
-    logistic.wrong_jvp("tangent s", "formula", "args[0]", jvp(s, lambda p, t: t[0] * s(p[0]))),
-    logistic.wrong_jvp(
-        "negative", "sign", "args[0]", jvp(s, lambda p, t: -t[0] * s(p[0]) * s(-p[0]))
-    ),
-    logistic.wrong_jvp(
-        "half", "scaled", "args[0]", jvp(s, lambda p, t: t[0] * s(p[0]) * s(-p[0]) / 2)
-    ),
-    logistic.wrong_jvp("zero", "zero", "args[0]", jvp(s, lambda p, t: 0 * t[0])),
-    logistic.right_jvp("textbook", jvp(s, lambda p, t: t[0] * s(p[0]) * s(-p[0]))),
-    product.wrong_jvp("one term", "zero", "args[1]", jvp(jnp.multiply, lambda p, t: t[0] * p[1])),
-    product.wrong_jvp(
-        "not crossed over",
-        "swapped",
-        "args[0]",
-        jvp(jnp.multiply, lambda p, t: t[0] * p[0] + t[1] * p[1]),
-    ),
-    product.wrong_jvp(
-        "difference", "sign", "args[1]", jvp(jnp.multiply, lambda p, t: t[0] * p[1] - t[1] * p[0])
-    ),
-    product.right_jvp("both terms", jvp(jnp.multiply, lambda p, t: t[0] * p[1] + t[1] * p[0])),
-    matmul.wrong_jvp("dA B only", "zero", "args[1]", jvp(jnp.matmul, lambda p, t: t[0] @ p[1])),
-    matmul.wrong_jvp(
-        "A dB twice",
-        "scaled",
-        "args[1]",
-        jvp(jnp.matmul, lambda p, t: t[0] @ p[1] + 2 * p[0] @ t[1]),
-    ),
-    matmul.right_jvp("both terms", jvp(jnp.matmul, lambda p, t: t[0] @ p[1] + p[0] @ t[1])),
-)
-
-CASES = VJP + JVP
