@@ -75,6 +75,7 @@ def op(name, value, args=lambda draw: (draw(5),)):
     return Operation("loops", name, value, args, WIDE)
 
 
+GENTLE = lambda draw: (draw.between(0.2, 1.2, 4),)  # noqa: E731
 POSITIVE = lambda draw: (draw.between(0.5, 3, 4),)  # noqa: E731
 SYSTEM = lambda draw: (draw.of([[5, 1, 0], [1, 4, 1], [0, 1, 6]]), draw(3))  # noqa: E731
 
@@ -82,7 +83,7 @@ LOOPS = (
     op("square root by Newton", newton, POSITIVE).right(
         "implicit: 1/(2x)", lambda d, a: (d / (2 * newton(a)),)
     ),
-    op("fixed point of cos", fixed, POSITIVE).right("implicit", fixed_pull),
+    op("fixed point of cos", fixed, GENTLE).right("implicit", fixed_pull),
     op("linear system by sweeps", jacobi, SYSTEM).right("implicit: adjoint sweeps", jacobi_pull),
     op("cubic root by loop", bisection, POSITIVE).right(
         "implicit: 1/(3x² + 1)", lambda d, a: (d / (3 * bisection(a) ** 2 + 1),)
