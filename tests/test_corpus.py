@@ -33,13 +33,13 @@ CAUGHT = {
     "cotangents/Σ sin: cos x": "float32",
     "cotangents/identity: squared": "float64",
     "unsafe/sinc: (x cos x − sin x)/x²": "float32",
-    "behaviour/product: ∇B in bfloat16": "float64",
-    "behaviour/sin: 10 % noise": "float32",
-    "behaviour/changed: sign": "float32",
-    "behaviour/changed: NotImplementedError": "bfloat16",
-    "behaviour/changed affine: ∇W flat": "float32",
+    "precision/product: ∇B in bfloat16": "float64",
+    "precision/sin: 10 % noise": "float32",
+    "contracts/changed: sign": "float32",
+    "contracts/changed: NotImplementedError": "bfloat16",
+    "contracts/changed affine: ∇W flat": "float32",
     "second order/x³ + x²: stopped derivative": "float32",
-    "trees/jvp sigmoid: half": "float32",
+    "tangents/sigmoid: half": "float32",
 }
 LET_BE = {
     "dense/lookup: segment sum": "float32",
@@ -51,12 +51,12 @@ LET_BE = {
     "scales/confident and wrong: p − y": "float32",
     "formulas/gelu: by erfc": "float32",
     "cancelling/bias before softmax: summed": "float64",
-    "cancelling/second argument unused: None": "float32",
+    "idle/second argument unused: None": "float32",
     "guards/sin x/x: guarded": "float64",
     "guards/A² by eigh, a double eigenvalue: d A + A d": "float64",
     "settings/scan: a custom_vjp": "float32",
-    "settings/square root by Newton: implicit: 1/(2x)": "float64",
-    "settings/sin(1000 x): cos": "float64",
+    "loops/square root by Newton: implicit: 1/(2x)": "float64",
+    "loops/sin(1000 x): cos": "float64",
 }
 
 

@@ -190,7 +190,7 @@ POOL = (
         "tiled, not repeated", "permuted", "args[0]", lambda d, x: (jnp.tile(d, (1, 2, 2)) / 4,)
     ),
     averages.right("repeated", lambda d, x: (spread(d) / 4,)),
-    maxima.wrong("to all of a block", "wrong", "args[0]", lambda d, x: (spread(d),)),
+    maxima.wrong("to all of a block", "entries", "args[0]", lambda d, x: (spread(d),)),
     maxima.wrong("to all, as a mean", "wrong", "args[0]", lambda d, x: (spread(d) / 4,)),
     maxima.wrong("to the smallest", "permuted", "args[0]", lambda d, x: (is_max(-x) * spread(d),)),
     maxima.wrong(

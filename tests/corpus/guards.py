@@ -62,8 +62,8 @@ def cosine_of_arccos(x):
 
 
 def power_of_zero(x):
-    """x^2 as exp(2 log x), 0 at 0."""
-    return jnp.where(x == 0, 0.0, jnp.exp(2 * jnp.log(x))).astype(x.dtype)
+    """x² as exp(2 log |x|), 0 at 0."""
+    return jnp.where(x == 0, 0.0, jnp.exp(2 * jnp.log(abs(x)))).astype(x.dtype)
 
 
 def spectral(f):

@@ -126,7 +126,7 @@ ENTROPY = (
     ),
     entropy.wrong("y − p", "sign", "args[0]", entropy_rule(lambda z, y: (y - softmax(z)) / len(y))),
     entropy.wrong(
-        "the target left out", "wrong", "args[0]", entropy_rule(lambda z, y: softmax(z) / len(y))
+        "the target left out", "entries", "args[0]", entropy_rule(lambda z, y: softmax(z) / len(y))
     ),
     entropy.wrong("−y/p", "wrong", "args[0]", entropy_rule(lambda z, y: -y / softmax(z) / len(y))),
     entropy.wrong(
@@ -155,7 +155,7 @@ ENTROPY = (
     ),
     classes.wrong(
         "class off by one",
-        "wrong",
+        "entries",
         "args[0]",
         lambda d, z, y: (d * (softmax(z) - one_hot(y + 1, z)) / len(y), None),
     ),

@@ -230,7 +230,7 @@ CASES = (
     stats.right("textbook", lambda d, x: (d[0] / 8 + d[1] * 2 * (x - x.mean()) / 8,)),
     random.wrong(
         "another key",
-        "wrong",
+        "entries",
         "args[1]",
         lambda d, k, x: (None, jnp.where(mask(jax.random.key(4), x), 2 * d, 0)),
     ),
@@ -240,7 +240,7 @@ CASES = (
     random.wrong(
         "mask inverted", "wrong", "args[1]", lambda d, k, x: (None, jnp.where(mask(k, x), 0, 2 * d))
     ),
-    random.wrong("mask forgotten", "wrong", "args[1]", lambda d, k, x: (None, 2 * d)),
+    random.wrong("mask forgotten", "entries", "args[1]", lambda d, k, x: (None, 2 * d)),
     random.right("same key", lambda d, k, x: (None, jnp.where(mask(k, x), 2 * d, 0))),
     picks.wrong(
         "scale forgotten",
