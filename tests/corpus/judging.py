@@ -1,7 +1,6 @@
 """Puts one case to the checker, or to one of its peers, and says how it ended."""
 
 import contextlib
-import inspect
 from typing import Any, NamedTuple
 
 import chex
@@ -13,7 +12,7 @@ from corpus.base import DOUBLE, Case
 from ffnn_jax import check_gradients
 
 RIGHT, WRONG, UNSURE, CRASH, REFUSED = "right", "wrong", "unsure", "crash", "refused"
-NEEDS_TRANSFORMS = ("second-order",)  # seen only where the rule is differentiated again
+DERIVED_AGAIN = ("grad of grad", "forward over reverse")  # the rows of the second derivative
 
 
 class Outcome(NamedTuple):
@@ -46,7 +45,7 @@ def judge(case: Case, dtype: str, with_reference: bool) -> Outcome:
     with as_users_have_it(dtype):
         fn, args, primal = case.make(dtype)
         options: dict[str, Any] = {"reference": primal} if with_reference else {}
-        if case.theme != "second order" and TAKES_TRANSFORMS:
+        if case.theme != "second order":
             options["transforms"] = ()
         try:
             report = check_gradients(fn, args, **options)
@@ -57,18 +56,15 @@ def judge(case: Case, dtype: str, with_reference: bool) -> Outcome:
     return Outcome(verdict, faults_named(report, case.leaf), "")
 
 
-TAKES_TRANSFORMS = "transforms" in inspect.signature(check_gradients).parameters
-
-
 def faults_named(report: Any, leaf: str | None) -> tuple[str, ...]:
     """The fault words in a report: of the leaves under the path `leaf` first, then the others."""
     wrong = [one for one in report.leaves if one.diagnosis is not None and one.ok is False]
     own = [one for one in wrong if leaf is not None and one.path.startswith(leaf)]
     rest = [one for one in wrong if one not in own]
     values = [one for one in report.values if one.diagnosis is not None and one.ok is False]
-    rows = [row for row in getattr(report, "transforms", ()) if row.verdict == WRONG]
+    rows = [r for r in report.transforms if r.verdict == WRONG and r.name in DERIVED_AGAIN]
     words = [one.diagnosis.fault for one in (*own, *values, *rest)]
-    return (*words, *("second-order" for row in rows if "order" in row.name or "grad" in row.name))
+    return (*words, *("second-order" for _ in rows))
 
 
 def last_line(error: Exception) -> str:
