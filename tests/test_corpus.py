@@ -25,7 +25,6 @@ CAUGHT = {
     "losses/cross-entropy: 1/N lost": "float32",
     "losses/squares: target with the prediction's sign": "bfloat16",
     "networks/4 layers of tanh: W₃ not transposed": "float32",
-    "networks/4 layers of tanh: gradient stops at layer 2": "float64",
     "norms/layer norm: mean term lost": "float32",
     "attention/one head: 1/√d lost in ∇q": "float32",
     "scans/roll: same way": "float32",
