@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from ffnn_jax import backprop, checks, network
@@ -25,7 +26,7 @@ from ffnn_jax.comparison.quantities import (
     by_quantity,
     read_gradients,
 )
-from ffnn_jax.comparison.report import VERDICTS, Comparison, Row
+from ffnn_jax.comparison.report import Comparison, Row
 from ffnn_jax.comparison.truth import Grads, Spread, Truth, by_formula, spread, truth_at
 from ffnn_jax.gradcheck import Diagnosis
 from ffnn_jax.gradcheck.diagnosis import diagnose
@@ -36,6 +37,8 @@ ROUNDINGS = 4.0  # how many units of the dtype's rounding are allowed where our 
 FIT = 32.0  # within how many roundings a mistake explains a gradient, at least
 LOOSEST_FIT = 0.05  # and within what, at most
 TELLS = 0.5  # a bound above this part of the gradient decides nothing
+
+_compiled = jax.jit(backprop.gradients)
 
 
 def compare_gradients(
@@ -83,7 +86,7 @@ def compare_gradients(
     network.check_network(net)
     dtype = checks.check_params(net.sizes, params)
     network.check_examples(net, x, y, weights)
-    if any(isinstance(t, jax.core.Tracer) for t in jax.tree.leaves((params, x, y, weights))):
+    if any(isinstance(t, Tracer) for t in jax.tree.leaves((params, x, y, weights))):
         raise TypeError("compare_gradients looks at values; call it outside jit and grad")
     given = read_gradients(net, mine)
     at = truth_at(net, params, x, y, weights)
@@ -99,14 +102,11 @@ def compare_gradients(
 def _ours(at: Truth, net: Network, *args: Any) -> list[Grads]:
     """The library's gradients in the dtype of the parameters, computed eagerly and compiled."""
     params, x, y, weights = args
-
-    def sweep(params: Any, x: Any, y: Any, weights: Any) -> Gradients:
-        return backprop.gradients(net, params, x, y, weights=weights)[1]
-
-    ways = [sweep(params, x, y, weights), jax.jit(sweep)(params, x, y, weights)]
+    ways = (backprop.gradients, _compiled)
+    every = [way(net, params, x, y, weights=weights)[1] for way in ways]
     return [
         {q: at.rows(q, np.asarray(t, np.float64)) for q, t in by_quantity(grads).items()}
-        for grads in ways
+        for grads in every
     ]
 
 
@@ -162,7 +162,6 @@ class _Walk:
         return Row(q.key, q.symbol, "wrong", float("inf"), self._bound(q), found.diagnosis)
 
     def _judge(self, q: Quantity, mine: np.ndarray) -> Row:
-        truth = self.at.grads[q]
         if any(np.array_equal(mine, way[q]) for way in self.ours):
             self._forget(q)
             return Row(q.key, q.symbol, "exact", self._relative(q, mine), self._bound(q))
@@ -180,7 +179,7 @@ class _Walk:
             if self.why[source] == "kink":
                 note = f"with the slope at the kink that ∇a_{source.layer} has"
                 return Row(q.key, q.symbol, "equal", *numbers, note=note)
-            note = f"what the right formula gives of the wrong {source.symbol}"
+            note = f"the right formula, but of the wrong {source.symbol}"
             return Row(q.key, q.symbol, "follows", *numbers, note=note)
         layer = self._kink(q, mine)
         if layer is not None:

@@ -192,7 +192,7 @@ def _in_W(at: Truth, k: int, grads: Grads) -> Iterator[Mistake]:
             yield Mistake("formula", "another h", said, grad_a.T @ other)
     yield from _of_another_layer(at, k, grads, rule)
     for name, i in (("first", 0), ("last", -1)):
-        if at.count > 1:
+        if at.examples > 1:
             said = f"{rule}, summed over the batch: this is the {name} example's alone"
             value = np.outer(grad_a[i], h[i])
             yield Mistake("missing-sum", f"{name} example", said, value)
@@ -204,7 +204,7 @@ def _in_b(at: Truth, k: int, grads: Grads) -> Iterator[Mistake]:
     said = f"{rule}, and here {over.symbol} stands in place of ∇a_{k}"
     yield Mistake("formula", "the gradient before", said, grads[over].sum(axis=0))
     for name, i in (("first", 0), ("last", -1)):
-        if at.count > 1:
+        if at.examples > 1:
             said = f"{rule}, summed over the batch: this is the {name} example's alone"
             yield Mistake("missing-sum", f"{name} example", said, grad_a[i])
     said = f"{rule}, summed over the batch: this is summed over the units"
@@ -222,11 +222,11 @@ def _of_another_layer(at: Truth, k: int, grads: Grads, rule: str) -> Iterator[Mi
 def _weights_ignored(at: Truth, truth: np.ndarray) -> Iterator[Mistake]:
     if np.ptp(at.share):
         with np.errstate(all="ignore"):
-            value = np.where(at.share == 0, 0, truth / at.share) / at.count
+            value = np.where(at.share == 0, 0, truth / at.share) / at.examples
         yield Mistake("formula", "weights", "the examples' weights are ignored", value)
 
 
-# What fits with a number that is not known ---------------------------------------------------------
+# What fits with a number that is not known -------------------------------------------------------
 
 
 def with_a_number(at: Truth, q: Quantity, grads: Grads, mine: np.ndarray) -> Iterator[Mistake]:
@@ -253,13 +253,13 @@ def _fit(rest: np.ndarray, direction: np.ndarray) -> float:
     return float(np.vdot(direction, rest)) / size if size > 0 else 0.0
 
 
-# Factors -------------------------------------------------------------------------------------------
+# Factors -----------------------------------------------------------------------------------------
 
 
 def factors(at: Truth, q: Quantity) -> list[tuple[float, str, str]]:
     """(factor, fault, sentence) of the factors that gradients are off by, simple ones first."""
     total, width = at.total, at.net.sizes[-1]
-    n = f"N = {at.count}" if total == at.count else f"Σw = {total:.6g}"
+    n = f"N = {at.examples}" if total == at.examples else f"Σw = {total:.6g}"
     half, twice = "½ of the gradient", "twice the gradient"
     if at.net.loss == "squared_error":
         half += ": the 2 of the square is missing (this loss has no ½)"
@@ -292,7 +292,7 @@ def factors(at: Truth, q: Quantity) -> list[tuple[float, str, str]]:
     return [one[1:] for one in found]
 
 
-# The gradient of something else ----------------------------------------------------------------------
+# The gradient of something else ------------------------------------------------------------------
 
 
 def elsewhere(at: Truth, q: Quantity) -> Iterator[Mistake]:
@@ -303,7 +303,7 @@ def elsewhere(at: Truth, q: Quantity) -> Iterator[Mistake]:
             yield Mistake("swapped", "elsewhere", said, at.grads[other])
 
 
-# Kinks ---------------------------------------------------------------------------------------------
+# Kinks -------------------------------------------------------------------------------------------
 
 
 def other_slopes(
@@ -343,11 +343,11 @@ def other_slopes(
             yield grad_h * np.where(alone, flipped, slope)
 
 
-# Derivatives of activations ------------------------------------------------------------------------
+# Derivatives of activations ----------------------------------------------------------------------
 
 
 def _slopes(array: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """g′ of every activation at an array, and what its formula gives when handed that array as h."""
+    """g′ of every activation at an array, and what its formula gives of that array as if h."""
     with jax.enable_x64(True):
         found = _jitted_slopes(jnp.asarray(array))
     return jax.tree.map(lambda t: np.asarray(t, np.float64), found)

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ffnn_jax import checks
 from ffnn_jax.backprop import Gradients
@@ -173,7 +173,7 @@ def _quantity(net: Network, key: Any) -> Quantity:
 
 def _array(name: str, value: Any) -> np.ndarray:
     """A value as a NumPy array of real numbers; nested lists are taken too."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         raise TypeError(f"{name}: compare_gradients looks at values; call it outside jit and grad")
     if isinstance(value, np.ma.MaskedArray) or hasattr(value, "toarray"):
         raise TypeError(f"{name}: expected an array, got {checks.kind(value)}")

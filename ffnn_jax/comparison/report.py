@@ -8,7 +8,6 @@ from ffnn_jax.gradcheck import Diagnosis
 
 WIDTH = 100
 RIGHT = ("exact", "equal")
-VERDICTS = {True: "right", False: "wrong", None: "unsure"}
 
 
 class Row(NamedTuple):
@@ -105,7 +104,6 @@ class Comparison(NamedTuple):
             wrong = sum(row.verdict == "wrong" for row in self.rows)
             follow = sum(row.verdict == "follows" for row in self.rows)
             also = f", {follow} more only because of what went into them" if follow else ""
-            last = f"{wrong} of {count} wrong{also}; look first at {first.symbol}: {self.rule}"
-            return textwrap.wrap(last, WIDTH)
+            return [f"{wrong} of {count} wrong{also}", f"look first at {self.rule}"]
         unsure = sum(row.ok is None for row in self.rows)
         return [f"{unsure} of {count} undecided" if unsure else "all right"]

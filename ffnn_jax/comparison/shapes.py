@@ -65,7 +65,7 @@ def _turned(q: Quantity, mine: np.ndarray, expected: tuple[int, ...]):
 def _unsummed(at: Truth, q: Quantity, mine: np.ndarray, expected: tuple[int, ...]):
     if q.kind not in ("W", "b"):
         return
-    for batch in {at.batch, (at.count,)} - {()}:
+    for batch in {at.batch, (at.examples,)} - {()}:
         if mine.shape == (*batch, *expected):
             axes = tuple(range(len(batch)))
             yield "missing-sum", "not summed over the batch", mine.sum(axis=axes)
@@ -77,7 +77,7 @@ def _unsummed(at: Truth, q: Quantity, mine: np.ndarray, expected: tuple[int, ...
 def _other(at: Truth, q: Quantity, mine: np.ndarray, expected: tuple[int, ...]):
     if mine.size == math.prod(expected) and _squeezed(mine.shape) == _squeezed(expected):
         yield "wrong-shape", "the right number of entries in another shape", mine.reshape(expected)
-    elif q.kind not in ("W", "b") and mine.shape == (at.count, expected[-1]):
+    elif q.kind not in ("W", "b") and mine.shape == (at.examples, expected[-1]):
         yield "wrong-shape", "the batch is flattened", mine.reshape(expected)
 
 

@@ -7,7 +7,8 @@ The spread of a gradient is the size of error to expect of a right computation i
 rounding is u: every number that is computed is off by u of its size at random, and so is every
 product in a sum, and errors travel through the pass like small changes of its numbers:
 
-  forward   δa_k² = W_k² (δh_{k−1}² + u² h_{k−1}²) + u² (a_k² + b_k²)     δh_k² = (g′ δa_k)² + u² h_k²
+  forward   δa_k² = W_k² (δh_{k−1}² + u² h_{k−1}²) + u² (a_k² + b_k²)
+            δh_k² = (g′ δa_k)² + u² h_k²
   backward  δ∇h_{k−1}² = W_k²ᵀ (δ∇a_k² + u² ∇a_k²)
             δ∇a_k² = (g′ δ∇h_k)² + ∇h_k² (g″² δa_k² + u² g′²)
             δ∇W_k² = δ∇a_k²ᵀ h² + ∇a_k²ᵀ (δh² + u² h²)      δ∇b_k² = Σ (δ∇a_k² + u² ∇a_k²)
@@ -70,7 +71,7 @@ class Truth(NamedTuple):
     grads: Grads
 
     @property
-    def count(self) -> int:
+    def examples(self) -> int:
         """N, the number of examples."""
         return self.yhat.shape[0]
 
@@ -87,7 +88,7 @@ def truth_at(net: Network, params: Any, x: Any, y: Any, weights: Any) -> Truth:
     with jax.enable_x64(True):
         layers = tuple(Layer(layer.W, layer.b) for layer in params)
         params, x, y, weights = jax.tree.map(_wide, (layers, x, y, weights))
-        tape, grads, share, slope, bend = jax.jit(partial(_sweep, plain))(params, x, y, weights)
+        tape, grads, share, slope, bend = _sweep(plain, params, x, y, weights)
         numbers = None
         if not isinstance(net.loss, outputs.Loss):
             y = checks.to_target(net.sizes[-1], y, batch, np.dtype(np.float64), classes)
@@ -119,6 +120,7 @@ def truth_at(net: Network, params: Any, x: Any, y: Any, weights: Any) -> Truth:
     )
 
 
+@jax.jit
 def _sweep(net: Network, params: Any, x: Any, y: Any, weights: Any) -> Any:
     tape = network.forward(net, params, x)
     _, grads = backprop.gradients(net, params, x, y, weights=weights)
