@@ -31,6 +31,7 @@ from ffnn_jax.gradcheck import (
     Report,
     RuleReport,
     RulesReport,
+    TransformReport,
     check_gradients,
     check_rules,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "RulesReport",
     "Tape",
     "TrainState",
+    "TransformReport",
     "apply",
     "apply_autodiff",
     "check_gradients",

@@ -29,7 +29,22 @@ ROOMS = [
     "cli",
     "__main__",
 ]
-GRADCHECK = ["report", "diagnosis", "primal", "check", "rules", "__init__"]
+GRADCHECK = [
+    "report",
+    "primal",
+    "voices",
+    "differences",
+    "judge",
+    "formulas",
+    "diagnosis",
+    "rows",
+    "orders",
+    "meshes",
+    "transforms",
+    "check",
+    "rules",
+    "__init__",
+]
 
 
 def imported(path):

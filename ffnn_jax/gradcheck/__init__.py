@@ -4,7 +4,7 @@ For any function; nothing here knows the rest of the library.
 """
 
 from ffnn_jax.gradcheck.check import check_gradients
-from ffnn_jax.gradcheck.report import Diagnosis, LeafReport, Report
+from ffnn_jax.gradcheck.report import Diagnosis, LeafReport, Report, TransformReport
 from ffnn_jax.gradcheck.rules import RuleReport, RulesReport, check_rules
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Report",
     "RuleReport",
     "RulesReport",
+    "TransformReport",
     "check_gradients",
     "check_rules",
 ]

@@ -1,40 +1,392 @@
-"""What is wrong with a wrong gradient: the simplest sentence that explains it."""
+"""What is wrong with a wrong gradient: the simplest sentence that explains it.
+
+Each explanation is a small function from the evidence to a `Diagnosis` or None; the first that fits
+is taken. They are tried from the most special to the most general.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from ffnn_jax.gradcheck.formulas import formula_fault
 from ffnn_jax.gradcheck.report import Diagnosis
 
+FEW = 0.6  # wrong entries up to this share are some entries; above it is the whole leaf
+PROBED_AXIS = 4096  # axes of outputs up to this length are looked at for a missing sum
 
-def diagnose(found: np.ndarray, truth: np.ndarray, allowed: float) -> Diagnosis:
+
+class Context(NamedTuple):
+    """What else is known about the leaf whose gradient is wrong.
+
+    Attributes:
+      index: which leaf it is.
+      paths: the names of all leaves.
+      leaf: its value, float64.
+      truths: the right gradient of every leaf, None where it is not known.
+      cotangents: those for which `found` and `truth` were taken.
+      rule: cotangents -> the rule's gradient of this leaf.
+      right: cotangents -> the right gradient of this leaf.
+      lengths: (length, where from) of the axes that there are, such as (16, "axis 0 of args[1]").
+    """
+
+    index: int
+    paths: Sequence[str]
+    leaf: np.ndarray
+    truths: Sequence[np.ndarray | None]
+    cotangents: list[np.ndarray]
+    rule: Callable[[list[np.ndarray]], np.ndarray]
+    right: Callable[[list[np.ndarray]], np.ndarray]
+    lengths: Sequence[tuple[int, str]]
+
+
+class Evidence(NamedTuple):
+    """A gradient that is wrong, and the right one.
+
+    Attributes:
+      found: what the rule gives, float64, the shape of the leaf.
+      truth: what is right, the same shape.
+      allowed: the relative error that counts as equal.
+      context: what else is known, or None.
+    """
+
+    found: np.ndarray
+    truth: np.ndarray
+    allowed: float
+    context: Context | None = None
+
+    def explains(self, candidate: np.ndarray) -> bool:
+        """Whether the candidate is what the rule gives."""
+        size = np.linalg.norm(candidate)
+        if candidate.shape != self.found.shape or not np.isfinite(size) or size == 0:
+            return False
+        return bool(np.linalg.norm(self.found - candidate) <= self.allowed * size)
+
+
+def diagnose(
+    found: np.ndarray, truth: np.ndarray, allowed: float, context: Context | None = None
+) -> Diagnosis:
     """Names the fault of a leaf whose gradient is `found` and ought to be `truth`.
 
     Args:
       found: the rule's gradient, float64, the shape of the leaf.
       truth: the right one, the same shape.
       allowed: the relative error that counts as equal.
+      context: what else is known about the leaf; without it fewer faults have a name.
+
+    Returns:
+      The fault in one word, and a sentence with the number.
     """
-    bad = np.argwhere(~np.isfinite(found))
-    if bad.size:
-        first = [int(i) for i in bad[0]]
+    evidence = Evidence(found, truth, allowed, context)
+    for explanation in EXPLANATIONS:
+        diagnosis = explanation(evidence)
+        if diagnosis is not None:
+            return diagnosis
+    return _wrong(evidence)
+
+
+def _non_finite(e: Evidence) -> Diagnosis | None:
+    """NaN or ∞ where the gradient is a number."""
+    bad = np.argwhere(~np.isfinite(e.found) & np.isfinite(e.truth))
+    if not bad.size:
+        return None
+    first = [int(i) for i in bad[0]]
+    message = f"{len(bad)} of {e.found.size} entries are, the first at {first}"
+    if e.context is not None:
+        inputs = sorted({float(e.context.leaf[tuple(place)]) for place in bad[:1000]})
+        message += f", at inputs such as {', '.join(f'{x:.6g}' for x in inputs[:4])}"
+    return Diagnosis("non-finite", message)
+
+
+def _zero(e: Evidence) -> Diagnosis | None:
+    """0 in every entry."""
+    if np.any(e.found):
+        return None
+    return Diagnosis("zero", "the rule gives 0 where the gradient is not")
+
+
+def _ought_to_be_zero(e: Evidence) -> Diagnosis | None:
+    """Something where there is no gradient."""
+    if np.any(e.truth):
+        return None
+    if e.context is not None and (swapped := _swapped(e)):
+        return swapped
+    size = np.linalg.norm(e.found)
+    return Diagnosis("wrong", f"the gradient is 0 here, the rule's has the norm {size:.3g}")
+
+
+def _cotangent(e: Evidence) -> Diagnosis | None:
+    """A rule that takes no notice of the cotangent, or is not linear in it."""
+    if e.context is None:
+        return None
+    rule, right, c = e.context.rule, e.context.right, e.context.cotangents
+    doubled = [2 * t for t in c]
+    other = [np.roll(t, 1).reshape(t.shape) * -0.7 + 0.3 for t in c]
+    once, twice, of_other = rule(c), rule(doubled), rule(other)
+
+    def same(x: np.ndarray, y: np.ndarray) -> bool:
+        return bool(np.linalg.norm(x - y) <= max(e.allowed, 1e-6) * np.linalg.norm(x))
+
+    moved = not same(right(c), right(other))
+    if moved and same(once, twice) and same(once, of_other):
         return Diagnosis(
-            "non-finite", f"{len(bad)} of {found.size} entries are, the first at {first}"
+            "ignores-cotangent", "the rule gives the same gradient whatever the cotangent is"
         )
-    if not np.any(found):
-        return Diagnosis("zero", "the rule gives 0 where the gradient is not")
-    if not np.any(truth):
-        size = np.linalg.norm(found)
-        return Diagnosis("wrong", f"the gradient is 0 here, the rule's has the norm {size:.3g}")
+    if not same(2 * once, twice):
+        return _nonlinear("twice the cotangent", once, twice, 2)
+    both = rule([s + t for s, t in zip(c, other, strict=True)])
+    if np.linalg.norm(both - once - of_other) > max(e.allowed, 1e-6) * (
+        np.linalg.norm(once) + np.linalg.norm(of_other)
+    ):
+        return Diagnosis(
+            "nonlinear-cotangent",
+            "the gradient of a sum of cotangents is not the sum of their gradients",
+        )
+    return None
 
-    def explains(candidate: np.ndarray) -> bool:
-        return bool(np.linalg.norm(found - candidate) <= allowed * np.linalg.norm(candidate))
 
-    factor = float(np.vdot(truth, found) / np.vdot(truth, truth))
-    if explains(-truth):
+def _nonlinear(what: str, once: np.ndarray, then: np.ndarray, factor: float) -> Diagnosis:
+    got = np.linalg.norm(then) / (np.linalg.norm(once) or 1.0)
+    return Diagnosis(
+        "nonlinear-cotangent",
+        f"{what} gives {got:.4g} times the gradient, not {factor:g} times: a rule is linear in it",
+    )
+
+
+def _sign(e: Evidence) -> Diagnosis | None:
+    """found = −truth."""
+    if e.explains(-e.truth):
         return Diagnosis("sign", "the rule gives the negative of the gradient")
-    if factor != 0 and explains(factor * truth):
-        return Diagnosis("scaled", f"the rule gives {factor:.6g} times the gradient")
-    if truth.ndim == 2 and truth.shape[0] == truth.shape[1] and explains(truth.T):
+    return None
+
+
+def _scaled(e: Evidence) -> Diagnosis | None:
+    """found = c · truth."""
+    if e.truth.size == 1 and e.context is None:
+        return None if not np.any(e.found) else _scaled_by(e, float(e.found.sum() / e.truth.sum()))
+    factor = float(np.vdot(e.truth, e.found) / np.vdot(e.truth, e.truth))
+    if factor == 0 or not e.explains(factor * e.truth):
+        return None
+    return _scaled_by(e, factor)
+
+
+def _scaled_by(e: Evidence, factor: float) -> Diagnosis:
+    name = _factor_name(factor, max(e.allowed, 1e-6), e.context.lengths if e.context else ())
+    message = f"the rule gives {factor:.6g} times the gradient"
+    return Diagnosis("scaled", f"{message}: {name}" if name else message)
+
+
+def _factor_name(factor: float, margin: float, lengths: Sequence[tuple[int, str]]) -> str:
+    """What the factor equals, of the numbers that factors usually are."""
+    sign, size = ("−" if factor < 0 else ""), abs(factor)
+    known = [(2.0, "2"), (0.5, "½"), (4.0, "4"), (0.25, "¼")]
+    for n, where in lengths:
+        if n > 1:
+            known += [
+                (n, f"N = {n}, {where}"),
+                (1 / n, f"1/N with N = {n}, {where}"),
+                (2 / n, f"2/N with N = {n}, {where}"),
+                (n / 2, f"N/2 with N = {n}, {where}"),
+                ((n - 1) / n, f"(N − 1)/N with N = {n}, {where}"),
+                (n / (n - 1), f"N/(N − 1) with N = {n}, {where}"),
+                (math.sqrt(n), f"√N with N = {n}, {where}"),
+                (1 / math.sqrt(n), f"1/√N with N = {n}, {where}"),
+            ]
+    for value, name in [(math.log(2), "log 2"), (1 / math.log(2), "1/log 2"), (math.pi, "π")]:
+        known.append((value, name))
+    fits = [name for value, name in known if abs(size - value) <= margin * value]
+    return sign + fits[0] if fits else ""
+
+
+def _transposed(e: Evidence) -> Diagnosis | None:
+    """The two axes of a matrix changed over, or its entries in the order of the transpose."""
+    t = e.truth
+    if t.ndim < 2:
+        return None
+    swapped = np.swapaxes(t, -1, -2)
+    if swapped.shape == t.shape and e.explains(swapped):
         return Diagnosis("transposed", "the rule gives the transpose of the gradient")
-    off = np.linalg.norm(found - truth) / np.linalg.norm(truth)
-    cosine = factor * np.linalg.norm(truth) / np.linalg.norm(found)
+    if t.shape[-1] > 1 and t.shape[-2] > 1 and e.explains(swapped.reshape(t.shape)):
+        return Diagnosis(
+            "transposed", "the entries are those of the transpose, put into the shape of the leaf"
+        )
+    if swapped.shape == t.shape and e.explains(-swapped):
+        return Diagnosis("transposed", "the rule gives the negative of the transpose")
+    return None
+
+
+def _permuted(e: Evidence) -> Diagnosis | None:
+    """The right entries at other places."""
+    t, f = e.truth, e.found
+    if t.size < 2:
+        return None
+    for axis in range(t.ndim):
+        if t.shape[axis] > 1 and e.explains(np.flip(t, axis)):
+            return Diagnosis("permuted", f"the entries are in reverse order along axis {axis}")
+        for shift in (1, -1):
+            if t.shape[axis] > 1 and e.explains(np.roll(t, shift, axis)):
+                return Diagnosis("permuted", f"the entries are shifted by {shift} along axis {axis}")
+    spread = np.linalg.norm(t - np.mean(t))
+    off = np.linalg.norm(np.sort(t, axis=None) - np.sort(f, axis=None))
+    if off <= e.allowed * np.linalg.norm(t) and spread > 10 * e.allowed * np.linalg.norm(t):
+        return Diagnosis("permuted", "the entries are those of the gradient, at other places")
+    return None
+
+
+def _swapped(e: Evidence) -> Diagnosis | None:
+    """The gradient of another leaf."""
+    if e.context is None:
+        return None
+    for j, truth in enumerate(e.context.truths):
+        if j == e.context.index or truth is None:
+            continue
+        if e.explains(truth) or (truth.size == e.found.size > 1 and e.explains(
+            truth.reshape(e.found.shape)
+        )):
+            return Diagnosis("swapped", f"the rule gives the gradient of {e.context.paths[j]}")
+    return None
+
+
+def _missing_sum(e: Evidence) -> Diagnosis | None:
+    """One term where a sum over an axis is due."""
+    if e.context is None:
+        return None
+    for k, c in enumerate(e.context.cotangents):
+        for axis in range(c.ndim):
+            n = c.shape[axis]
+            if not 1 < n <= PROBED_AXIS:
+                continue
+            for place, name in ((0, "first"), (n - 1, "last")):
+                masked = [np.zeros_like(t) for t in e.context.cotangents]
+                at = (slice(None),) * axis + (place,)
+                masked[k][at] = c[at]
+                alone = e.context.right(masked)
+                if e.explains(alone):
+                    return Diagnosis(
+                        "missing-sum",
+                        f"only the {name} of {n} terms along axis {axis} of output {k} is there",
+                    )
+                if e.explains(alone * n):
+                    return Diagnosis(
+                        "missing-sum",
+                        f"the {name} of {n} terms along axis {axis} of output {k}, times {n}",
+                    )
+    return _elementwise(e)
+
+
+def _elementwise(e: Evidence) -> Diagnosis | None:
+    """A rule that looks at each entry alone, for a function that does not."""
+    context = e.context
+    assert context is not None
+    k = _same_shaped(context)
+    if k is None:
+        return None
+    keep = np.random.default_rng(0).random(context.leaf.shape) < 0.5
+    masked = [np.zeros_like(t) for t in context.cotangents]
+    masked[k] = np.where(keep, context.cotangents[k], 0)
+    alone = [np.zeros_like(t) for t in context.cotangents]
+    alone[k] = context.cotangents[k]
+    whole = context.rule(alone)
+    if not np.any(whole) or not np.allclose(
+        context.rule(masked), np.where(keep, whole, 0), rtol=1e-6, atol=1e-9 * np.abs(whole).max()
+    ):
+        return None
+    axes = [axis for axis in range(keep.ndim) if _mixes(context, k, axis)]
+    if not axes:
+        return None
+    names = " and ".join(f"axis {axis}" for axis in axes)
+    return Diagnosis(
+        "missing-sum", f"the rule looks at each entry alone; the gradient has a sum over {names}"
+    )
+
+
+def _mixes(context: Context, k: int, axis: int) -> bool:
+    """Whether an entry of output k has to do with others along the axis of the leaf."""
+    n = context.leaf.shape[axis]
+    if n < 2:
+        return False
+    at = (slice(None),) * axis + (0,)
+    masked = [np.zeros_like(t) for t in context.cotangents]
+    masked[k][at] = context.cotangents[k][at]
+    gradient = context.right(masked)
+    elsewhere = np.delete(gradient, 0, axis)
+    return bool(np.abs(elsewhere).max(initial=0) > 1e-9 * np.abs(gradient).max(initial=0))
+
+
+def _same_shaped(context: Context) -> int | None:
+    """The output that has the shape of the leaf, if it is one array."""
+    for k, c in enumerate(context.cotangents):
+        if c.shape == context.leaf.shape and c.size > 1:
+            return k
+    return None
+
+
+def _formula(e: Evidence) -> Diagnosis | None:
+    """A function of each entry alone, with the derivative of another function."""
+    if e.context is None:
+        return None
+    k = _same_shaped(e.context)
+    if k is None:
+        return None
+    units = [np.zeros_like(t) for t in e.context.cotangents]
+    units[k] = np.ones_like(units[k])
+    if any(_mixes(e.context, k, axis) for axis in range(e.context.leaf.ndim)):
+        return None
+    return formula_fault(e.context.leaf, e.context.rule(units), e.context.right(units))
+
+
+def _entries(e: Evidence) -> Diagnosis | None:
+    """Some entries wrong, the others right."""
+    t, f = e.truth, e.found
+    margin = e.allowed * np.maximum(np.abs(t), 0.1 * float(np.sqrt(np.mean(t**2))))
+    bad = np.abs(f - t) > margin
+    good = ~bad & (np.abs(t) > margin)
+    if not 0 < np.sum(bad) <= FEW * t.size or not np.any(good):
+        return None
+    places = np.argwhere(bad)
+    first = [int(i) for i in places[0]]
+    message = f"{len(places)} of {t.size} are wrong, {_pattern(bad)}the first at {first}: "
+    at = tuple(places[0])
+    return Diagnosis("entries", message + f"{f[at]:.6g} where {t[at]:.6g} is right")
+
+
+def _pattern(bad: np.ndarray) -> str:
+    """In words, where along an axis the wrong entries are."""
+    for axis in range(bad.ndim):
+        others = tuple(i for i in range(bad.ndim) if i != axis)
+        lines = np.any(bad, axis=others)
+        if bad.ndim > 1 and np.sum(lines) < len(lines) and np.all(bad == _spread(lines, axis, bad)):
+            which = ", ".join(str(int(i)) for i in np.flatnonzero(lines)[:5])
+            return f"all at {which} of axis {axis}, "
+    return ""
+
+
+def _spread(lines: np.ndarray, axis: int, like: np.ndarray) -> np.ndarray:
+    shape = [1] * like.ndim
+    shape[axis] = len(lines)
+    return np.broadcast_to(lines.reshape(shape), like.shape)
+
+
+def _wrong(e: Evidence) -> Diagnosis:
+    """None of these."""
+    size, length = np.linalg.norm(e.truth), np.linalg.norm(e.found)
+    off = np.linalg.norm(e.found - e.truth) / size
+    cosine = float(np.vdot(e.truth, e.found)) / (size * length)
     return Diagnosis("wrong", f"off by {off:.2g} of its norm, at a cosine of {cosine:.3f} to it")
+
+
+EXPLANATIONS: tuple[Callable[[Evidence], Diagnosis | None], ...] = (
+    _non_finite,
+    _zero,
+    _ought_to_be_zero,
+    _cotangent,
+    _sign,
+    _scaled,
+    _transposed,
+    _permuted,
+    _swapped,
+    _missing_sum,
+    _formula,
+    _entries,
+)

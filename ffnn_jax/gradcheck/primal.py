@@ -7,9 +7,12 @@ at 0, logsumexp, …) stay: they are the convention against which a user's rule 
 
 Run `wide`, every floating number is float64, whatever dtype the function has for it: a cast to
 bfloat16 inside it is a rounding like any other, and random numbers are those that it really draws.
+With `Noise`, each result is off by a rounding of the dtype that the function has for it: what
+comes out then differs from the truth as much as computing in that dtype may.
 """
 
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -38,6 +41,12 @@ AS_WRITTEN = frozenset(
     }
 )
 DTYPES = frozenset({"new_dtype", "preferred_element_type", "dtype"})  # parameters of equations
+SPARE = 4096  # draws of noise beyond the size of the largest array
+OPENED = frozenset({"scan", "cond"})  # noise goes into them; in a while it might never end
+# Sums: what is lost in them is in proportion to their terms, not to their result.
+SUMS = frozenset(
+    {"dot_general", "reduce_sum", "conv_general_dilated", "cumsum", "scatter-add", "add_any"}
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,23 +56,57 @@ class Traced:
     Attributes:
       jaxpr: the jaxpr, closed.
       keeps_rules: whether custom rules of others than JAX are to be left in it.
+      final: whether nothing will be differentiated any more, so that no rule is needed.
     """
 
     jaxpr: Any
     keeps_rules: bool = False
+    final: bool = False
 
     @staticmethod
-    def of(fn: Callable[[list], list], leaves: list[jax.Array], keeps_rules=False) -> "Traced":
-        """fn traced at these leaves; its result is a list of arrays too."""
-        return Traced(jax.make_jaxpr(fn)(leaves), keeps_rules)
+    def of(fn: Callable[[list], list], leaves: list[Any], keeps_rules=False, final=False):
+        """fn traced at these leaves (or their shapes); its result is a list of arrays too."""
+        return Traced(jax.make_jaxpr(fn)(leaves), keeps_rules, final)
 
     def __call__(self, leaves: list[jax.Array]) -> list[jax.Array]:
         """The function, in the dtypes in which it was traced."""
-        return _run(self.jaxpr, leaves, _Mode(False, self.keeps_rules))
+        return _run(self.jaxpr, leaves, _Mode(False, self.keeps_rules or self.final))
 
-    def wide(self, leaves: list[jax.Array]) -> list[jax.Array]:
+    def wide(self, leaves: list[jax.Array], noise: "Noise | None" = None) -> list[jax.Array]:
         """The function in float64, of float64 leaves; to be called with 64-bit types on."""
-        return _run(self.jaxpr, leaves, _Mode(True, self.keeps_rules))
+        return _run(self.jaxpr, leaves, _Mode(True, self.keeps_rules, self.final, noise))
+
+    def holds(self, names: frozenset[str]) -> bool:
+        """Whether an operation of one of these names is anywhere in it."""
+        return _holds(self.jaxpr, names)
+
+
+class Noise:
+    """Errors of rounding for a `wide` run, made anew for each trace.
+
+    Attributes:
+      draws: numbers from −1 to 1, as many as `noise_size` says; zeros for no noise.
+    """
+
+    def __init__(self, draws: jax.Array):
+        self.draws = draws
+        self._places = itertools.count()
+
+    def on(self, value: Any, aval: Any) -> Any:
+        """value · (1 + u ε/2), u one of the draws, ε the unit of the dtype of aval."""
+        if not jnp.issubdtype(aval.dtype, jnp.floating):
+            return value
+        start = next(self._places) * 37 % SPARE
+        u = self.draws[start : start + np.size(value)].reshape(np.shape(value))
+        return value * (1 + u * (float(jnp.finfo(aval.dtype).eps) / 2))
+
+
+def noise_size(jaxpr: Any) -> int:
+    """How many draws a run of the jaxpr with `Noise` needs."""
+    jaxpr = _open(jaxpr)[0]
+    sizes = [int(np.prod(v.aval.shape)) for eqn in jaxpr.eqns for v in (*eqn.invars, *eqn.outvars)]
+    inner = [noise_size(part) - SPARE for eqn in jaxpr.eqns for part in _inner(eqn)]
+    return max([1, *sizes, *inner]) + SPARE
 
 
 def count_rules(jaxpr: Any) -> int:
@@ -71,14 +114,23 @@ def count_rules(jaxpr: Any) -> int:
     return sum(_is_rule(eqn) + sum(map(count_rules, _inner(eqn))) for eqn in _open(jaxpr)[0].eqns)
 
 
+def _holds(jaxpr: Any, names: frozenset[str]) -> bool:
+    return any(
+        eqn.primitive.name in names or any(_holds(part, names) for part in _inner(eqn))
+        for eqn in _open(jaxpr)[0].eqns
+    )
+
+
 # Running a jaxpr ---------------------------------------------------------------------------------
 
 
 class _Mode(NamedTuple):
-    """How a jaxpr is run: everything floating in float64 or not, custom rules left in it or not."""
+    """How a jaxpr is run: in float64 or not, rules of others or all rules left out, with noise."""
 
     wide: bool
     keeps_rules: bool
+    final: bool = False
+    noise: Noise | None = None
 
     def widened(self, value: Any) -> Any:
         """The value, in float64 (complex128) if it is floating (complex) and the mode is wide."""
@@ -89,7 +141,16 @@ class _Mode(NamedTuple):
 
     def runs_through(self, eqn: Any) -> bool:
         """Whether what is inside the equation is run in its place."""
-        return eqn.primitive.name in INLINED or (_is_rule(eqn) and not self.keeps_rules)
+        name = eqn.primitive.name
+        if name in RULES and self.final:
+            return True
+        return name in INLINED or (_is_rule(eqn) and not self.keeps_rules)
+
+    def noisy(self, values: list[Any], atoms: Sequence[Any]) -> list[Any]:
+        """The values with an error of rounding each, where the mode has noise."""
+        if self.noise is None:
+            return values
+        return [self.noise.on(value, a.aval) for value, a in zip(values, atoms, strict=True)]
 
 
 def _run(jaxpr: Any, args: Sequence[Any], mode: _Mode) -> list[Any]:
@@ -118,8 +179,18 @@ def _run_equation(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:
         return _bind(eqn, args, eqn.params)
     if name == "shard_map":
         return _run_sharded(eqn, args, mode)
+    if name in OPENED and mode.noise is not None:
+        return _run_opened(eqn, args, mode)
     if not mode.wide:
         return _bind(eqn, args, _rewritten(eqn.params, mode))
+    if name in SUMS:
+        args = mode.noisy(args, eqn.invars)
+    return mode.noisy(_run_wide(eqn, args, mode._replace(noise=None)), eqn.outvars)
+
+
+def _run_wide(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:
+    """One equation, everything floating in it in float64."""
+    name = eqn.primitive.name
     if name == "custom_jvp_call":
         return _run_with_its_jvp(eqn, args, mode)
     if name in AS_WRITTEN:
@@ -165,6 +236,23 @@ def _retraced(jaxpr: Any, mode: _Mode) -> Any:
         avals = [jax.ShapeDtypeStruct(t.shape, _wide_dtype(t.dtype)) for t in avals]
     closed = jax.make_jaxpr(lambda *args: _run(jaxpr, args, mode))(*avals)
     return closed if isinstance(jaxpr, core.ClosedJaxpr) else _open(closed)[0]
+
+
+def _run_opened(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:
+    """scan or cond, as a function of JAX: what is inside may then use the noise outside."""
+    p = eqn.params
+    if eqn.primitive.name == "cond":
+        branches = [lambda *args, b=branch: _run(b, args, mode) for branch in p["branches"]]
+        return list(jax.lax.switch(args[0], branches, *args[1:]))
+    first, second = p["num_consts"], p["num_consts"] + p["num_carry"]
+
+    def body(carry: list[Any], xs: list[Any]) -> tuple[list[Any], list[Any]]:
+        outputs = _run(p["jaxpr"], [*args[:first], *carry, *xs], mode)
+        return outputs[: p["num_carry"]], outputs[p["num_carry"] :]
+
+    settings = {name: p[name] for name in ("length", "reverse", "unroll")}
+    carry, ys = jax.lax.scan(body, args[first:second], args[second:], **settings)
+    return [*carry, *ys]
 
 
 def _run_sharded(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:

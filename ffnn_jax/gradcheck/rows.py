@@ -1,0 +1,271 @@
+"""What the rows of the table of transforms share: the rule under check, its pullbacks, the verdict.
+
+A row holds a gradient, found under a transform, against the one expected. Where they differ by
+more than rounding, the same is asked of the function without its rules, and at last in float64:
+
+  1. ‖found − expected‖ ≤ a few dozen roundings of ‖expected‖
+  2. or a few times what the function without its rules differs by under the same transform
+  3. or no difference is left when everything is run in float64
+"""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ffnn_jax.gradcheck.primal import AS_WRITTEN, Traced
+
+ROUNDINGS = 64.0  # how many units of the dtype's rounding two ways to compute the same may differ
+FACTOR = 16.0  # how many times what the function without its rules differs by
+WIDE = 1e-9  # the relative difference that is none in float64
+SHRINKS = 1e-6  # a difference that falls by this factor in float64 was rounding
+PLAIN_TO_SEE = 0.05  # a difference that is called wrong where float64 cannot be had
+NARROW = 1e-4  # a rounding above this is too coarse for that
+
+Function = Callable[[list[jax.Array]], list[jax.Array]]
+Gradients = Sequence[Sequence[Any]]  # for each point one array a leaf; None: not asked for
+
+
+class TransformReport(NamedTuple):
+    """The verdict on a rule under one transform.
+
+    Attributes:
+      name: the transform.
+      verdict: "right", "wrong", "not supported" or "unsure".
+      reason: "" where right; the number where wrong; JAX's own words where not supported.
+    """
+
+    name: str
+    verdict: str
+    reason: str
+
+
+class Verdict(NamedTuple):
+    """The last two fields of a `TransformReport`."""
+
+    verdict: str
+    reason: str = ""
+
+
+RIGHT = Verdict("right")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """A rule, and the point at which it was found right alone.
+
+    Attributes:
+      rule: from floating leaves to floating outputs, custom rules running.
+      plain: the same, the custom rules taken away.
+      leaves: the floating leaves.
+      cotangent: one array for each output.
+      whole: None, or (a function of the leaves and of the other arrays, those other arrays).
+      paths: what each leaf is called.
+    """
+
+    rule: Function
+    plain: Traced
+    leaves: list[jax.Array]
+    cotangent: list[jax.Array]
+    whole: tuple[Callable[[list, list], list], list] | None
+    paths: Sequence[str]
+
+    @functools.cached_property
+    def alone(self) -> Callable[[list, list], list]:
+        """The rule's own pullback, compiled: (leaves, cotangent) → gradient."""
+        return jax.jit(pull(self.rule))
+
+    @functools.cached_property
+    def alone_plain(self) -> Callable[[list, list], list]:
+        """The same without custom rules."""
+        return jax.jit(pull(self.plain))
+
+    @functools.cached_property
+    def alone_wide(self) -> Callable[[list, list], list] | None:
+        """The rule's own pullback with every number in float64, or None."""
+        return widened(pull(self.rule), self.leaves, self.cotangent)
+
+    @functools.cached_property
+    def rounding(self) -> float:
+        """The coarsest unit of rounding among the leaves and the outputs."""
+        return max(float(jnp.finfo(t.dtype).eps) for t in (*self.leaves, *self.cotangent))
+
+    def draw(self, seed: int) -> list[jax.Array]:
+        """A random direction, one array a leaf."""
+        return [t for t in random_like(self.leaves, seed)]
+
+
+def pull(fn: Function) -> Callable[[list, list], list]:
+    """(leaves, cotangent) → the gradient of ⟨cotangent, fn(leaves)⟩, by reverse mode."""
+
+    def pulled(leaves: list[jax.Array], cotangent: list[jax.Array]) -> list[jax.Array]:
+        outputs, pullback = jax.vjp(fn, leaves)
+        return pullback([c.astype(o.dtype) for c, o in zip(cotangent, outputs, strict=True)])[0]
+
+    return pulled
+
+
+def random_like(arrays: Sequence[Any], seed: int) -> list[jax.Array]:
+    """Normal numbers of the same shapes and dtypes."""
+    draw = np.random.default_rng(seed)
+    return [jnp.asarray(draw.standard_normal(t.shape).astype(t.dtype)) for t in arrays]
+
+
+def said(error: Exception) -> str:
+    """An exception in a line."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"
+
+
+# Everything in float64 ---------------------------------------------------------------------------
+
+
+def doubled(tree: Any) -> Any:
+    """Every floating array of a tree in float64; with 64-bit types on."""
+    floating = lambda t: jnp.issubdtype(t.dtype, jnp.floating)  # noqa: E731
+    return jax.tree.map(lambda t: jnp.asarray(t, jnp.float64) if floating(t) else t, tree)
+
+
+def widened(fn: Callable[..., Any], *args: Any) -> Callable[..., Any] | None:
+    """fn as it is traced at args, compiled to run in float64; None where not all of it can."""
+    trees: list[Any] = []
+
+    def listed(flat: list[jax.Array]) -> list[jax.Array]:
+        leaves, tree = jax.tree.flatten(fn(*jax.tree.unflatten(structure, flat)))
+        trees.append(tree)
+        return leaves
+
+    flat, structure = jax.tree.flatten(args)
+    try:
+        traced = Traced.of(listed, flat, keeps_rules=True)
+    except Exception:
+        return None
+    if any(name in AS_WRITTEN for name in _primitives(traced.jaxpr)):
+        return None
+    compiled = jax.jit(traced.wide)
+
+    def run(*args: Any) -> Any:
+        with jax.enable_x64(True):
+            outputs = compiled(jax.tree.leaves(doubled(args)))
+            return jax.tree.unflatten(trees[0], [np.asarray(t) for t in outputs])
+
+    return run
+
+
+def _primitives(jaxpr: Any) -> Iterator[str]:
+    """The names of all operations in a jaxpr."""
+    for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        yield eqn.primitive.name
+        for part in jax.tree.leaves(list(eqn.params.values()), is_leaf=_has_equations):
+            if _has_equations(part):
+                yield from _primitives(part)
+
+
+def _has_equations(value: Any) -> bool:
+    return hasattr(getattr(value, "jaxpr", value), "eqns")
+
+
+# The verdict -------------------------------------------------------------------------------------
+
+
+class Gap(NamedTuple):
+    """How far a leaf is from what is expected: ‖found − expected‖, ‖expected‖, of all leaves."""
+
+    label: str
+    error: float
+    size: float
+    whole: float
+
+    def __str__(self) -> str:
+        off = f"{self.error / self.size:.2g} of its norm" if self.size else f"{self.error:.2g}"
+        return f"{self.label}: off by {off}" if np.isfinite(self.error) else f"{self.label}: not finite"
+
+
+def gaps(found: Gradients, expected: Gradients, labels: Sequence[str]) -> list[Gap]:
+    """One `Gap` for each leaf of each point, labelled point by point."""
+    found, expected = ([[_host(t) for t in point] for point in side] for side in (found, expected))
+    result = []
+    for mine, right in zip(found, expected, strict=True):
+        whole = float(np.sqrt(sum(_norm(t) ** 2 for t in right if t is not None)))
+        for f, e in zip(mine, right, strict=True):
+            if f is not None and e is not None:
+                label = labels[len(result)] if len(result) < len(labels) else labels[-1]
+                result.append(Gap(label, _distance(f, e), _norm(e), whole))
+    return result
+
+
+class Doubt(NamedTuple):
+    """How a difference that is more than rounding is looked into.
+
+    Attributes:
+      plain: gives (found, expected) of the function without its rules.
+      wide: gives (found, expected) of the rule in float64, or None where that cannot be had.
+    """
+
+    plain: Callable[[], tuple[Gradients, Gradients]]
+    wide: Callable[[], tuple[Gradients, Gradients] | None]
+
+
+def settle(
+    found: Gradients,
+    expected: Gradients,
+    labels: Sequence[str],
+    rounding: float,
+    doubt: Doubt,
+) -> Verdict:
+    """Whether found is expected, up to what rounding explains."""
+    here = gaps(found, expected, labels)
+    off = [gap for gap in here if gap.error > ROUNDINGS * rounding * gap.size]
+    if not off:
+        return RIGHT
+    with contextlib.suppress(Exception):
+        yard = gaps(*doubt.plain(), labels)
+        pairs = zip(here, yard, strict=True)
+        off = [g for g, y in pairs if g.error > ROUNDINGS * rounding * g.size + FACTOR * y.error]
+        if not off:
+            return RIGHT
+    worst = max(off, key=_badness)
+    if not np.isfinite(worst.error):
+        return Verdict("wrong", str(worst))
+    pair = None
+    with contextlib.suppress(Exception):
+        pair = doubt.wide()
+    if pair is None:
+        if rounding < NARROW and _badness(worst) > PLAIN_TO_SEE:
+            return Verdict("wrong", str(worst))
+        return Verdict("unsure", f"{worst}, and float64 cannot settle it")
+    wide = gaps(*pair, labels)
+    off = [g for g, n in zip(wide, here, strict=True) if not _vanishes(g, n)]
+    return Verdict("wrong", str(max(off, key=_badness))) if off else RIGHT
+
+
+def _vanishes(wide: Gap, narrow: Gap) -> bool:
+    """Whether in float64 there is no difference left."""
+    return wide.error <= max(
+        WIDE * wide.size, 1e-3 * WIDE * wide.whole, SHRINKS * min(narrow.error, 1e300)
+    )
+
+
+def _badness(gap: Gap) -> float:
+    return gap.error / (gap.size or 1.0)
+
+
+def _host(array: Any) -> Any:
+    return None if array is None else np.asarray(array).astype(np.float64)
+
+
+def _norm(array: np.ndarray) -> float:
+    return float(np.linalg.norm(array[np.isfinite(array)]))
+
+
+def _distance(found: np.ndarray, expected: np.ndarray) -> float:
+    """‖found − expected‖ over what is finite in expected; ∞ where found is not finite there."""
+    settled = np.isfinite(expected)
+    if not np.all(np.isfinite(found[settled])):
+        return float("inf")
+    return float(np.linalg.norm(found[settled] - expected[settled]))

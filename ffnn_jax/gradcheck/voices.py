@@ -1,0 +1,161 @@
+"""What there is to hear about a gradient: the rule, autodiff, both in float64, and the function.
+
+Everything is traced once and compiled when first asked for; points and cotangents may change.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ffnn_jax.gradcheck.primal import AS_WRITTEN, RULES, Noise, Traced, noise_size
+
+OPAQUE = AS_WRITTEN - RULES  # runs in its own dtype, even where no rule is needed any more
+Arrays = list[np.ndarray]
+
+
+class Voice(NamedTuple):
+    """What one of them says at one point, for one cotangent, in float64.
+
+    Attributes:
+      values: the outputs of the function, as they are under differentiation.
+      grads: the gradient with respect to each leaf.
+    """
+
+    values: Arrays
+    grads: Arrays
+
+
+class Voices:
+    """A function with custom rules and its primal, ready to be differentiated.
+
+    Attributes:
+      fn: a function of a list of floating arrays, its outputs a list of floating arrays.
+      plain: the same as a `Traced`, custom rules taken away.
+      inputs: the shapes and dtypes of the leaves.
+      outputs: those of the outputs.
+    """
+
+    def __init__(self, fn: Callable[[list], list], plain: Traced, leaves: Sequence[Any]):
+        self.fn = fn
+        self.plain = plain
+        self.inputs = [jax.ShapeDtypeStruct(t.shape, t.dtype) for t in leaves]
+        self.outputs = [jax.ShapeDtypeStruct(t.shape, t.dtype) for t in jax.eval_shape(fn, leaves)]
+
+    def rule(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> Voice:
+        """The rule, in the dtypes it is used in. Raises whatever the rule raises."""
+        return self._heard(self._rule, [*leaves, *cotangents])
+
+    def autodiff(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> Voice:
+        """Autodiff of the primal in the same dtypes. Raises where JAX cannot differentiate it."""
+        return self._heard(self._autodiff, [*leaves, *cotangents])
+
+    def truth(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> Voice:
+        """Autodiff of the primal in float64."""
+        return self._heard_wide(self._truth, leaves, cotangents)
+
+    def rule_wide(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> Voice:
+        """The formulas of the rule in float64, whatever dtype it computes them in."""
+        return self._heard_wide(self._rule_wide, leaves, cotangents)
+
+    def noisy_truth(self, leaves: Sequence[Any], cotangents: Sequence[Any], seed: int) -> Voice:
+        """The truth with an error of rounding on every result, as in the dtypes of the function."""
+        return self._heard_wide(self._noisy_truth, leaves, cotangents, self._draws(seed))
+
+    def objective(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> float:
+        """Σ ⟨cotangent, output⟩ of the primal in float64: what differences are taken of."""
+        with jax.enable_x64(True):
+            return float(self._objective(_wide(leaves), _wide(cotangents)))
+
+    @property
+    def sees_dtypes(self) -> bool:
+        """Whether something in the primal runs in its own dtype even in float64."""
+        return self.plain.holds(OPAQUE)
+
+    @property
+    def rule_sees_dtypes(self) -> bool:
+        """Whether something in the rule does."""
+        return self._traced_rule.holds(OPAQUE)
+
+    def rule_dtype(self, i: int) -> np.dtype:
+        """The dtype of the rule's gradient of leaf i."""
+        return self._traced_rule.jaxpr.out_avals[len(self.outputs) + i].dtype
+
+    @property
+    def stops_gradients(self) -> bool:
+        """Whether the primal says itself that its gradient is meant to differ."""
+        return self.plain.holds(frozenset({"stop_gradient"}))
+
+    # Compiled when first asked for ---------------------------------------------------------------
+
+    @cached_property
+    def _traced_rule(self) -> Traced:
+        return self._pull(self.fn)
+
+    @cached_property
+    def _rule(self) -> Callable[[list], list]:
+        return jax.jit(Traced(self._traced_rule.jaxpr, keeps_rules=True))
+
+    @cached_property
+    def _traced_autodiff(self) -> Traced:
+        return self._pull(self.plain)
+
+    @cached_property
+    def _autodiff(self) -> Callable[[list], list]:
+        return jax.jit(Traced(self._traced_autodiff.jaxpr, keeps_rules=True))
+
+    @cached_property
+    def _truth(self) -> Callable[..., list]:
+        return jax.jit(self._traced_autodiff.wide)
+
+    @cached_property
+    def _rule_wide(self) -> Callable[..., list]:
+        return jax.jit(self._traced_rule.wide)
+
+    @cached_property
+    def _noisy_truth(self) -> Callable[..., list]:
+        return jax.jit(lambda arrays, draws: self._traced_autodiff.wide(arrays, Noise(draws)))
+
+    def _draws(self, seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).uniform(-1, 1, noise_size(self._traced_autodiff.jaxpr))
+
+    @cached_property
+    def _objective(self) -> Callable[..., jax.Array]:
+        def objective(leaves: list, cotangents: list) -> jax.Array:
+            outputs = Traced(self.plain.jaxpr, final=True).wide(leaves)
+            return sum(
+                (jnp.sum(c * t) for c, t in zip(cotangents, outputs, strict=True)),
+                start=jnp.zeros((), jnp.float64),
+            )
+
+        return jax.jit(objective)
+
+    def _pull(self, fn: Callable[[list], list]) -> Traced:
+        """[*leaves, *cotangents] -> [*outputs, *gradients], as a jaxpr."""
+
+        def pull(arrays: list) -> list:
+            leaves, cotangents = arrays[: len(self.inputs)], arrays[len(self.inputs) :]
+            outputs, pullback = jax.vjp(fn, leaves)
+            return [*outputs, *pullback(list(cotangents))[0]]
+
+        return Traced.of(pull, [*self.inputs, *self.outputs], final=True)
+
+    def _heard(self, pull: Callable[[list], list], arrays: list[Any]) -> Voice:
+        dtypes = [t.dtype for t in (*self.inputs, *self.outputs)]
+        arrays = [jnp.asarray(t, d) for t, d in zip(arrays, dtypes, strict=True)]
+        return self._voice(pull(arrays))
+
+    def _heard_wide(self, pull: Any, leaves: Any, cotangents: Any, *noise: np.ndarray) -> Voice:
+        with jax.enable_x64(True):
+            return self._voice(pull(_wide([*leaves, *cotangents]), *noise))
+
+    def _voice(self, results: list[Any]) -> Voice:
+        arrays = [np.asarray(t, np.float64) for t in results]
+        return Voice(arrays[: len(self.outputs)], arrays[len(self.outputs) :])
+
+
+def _wide(arrays: Sequence[Any]) -> list[jax.Array]:
+    return [jnp.asarray(np.asarray(t, np.float64)) for t in arrays]
