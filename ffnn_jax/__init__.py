@@ -13,7 +13,7 @@ Data: load_digits and its like, read_idx, standardize, split.
 """
 
 from ffnn_jax.backprop import Gradients, apply, gradients, loss
-from ffnn_jax.comparison import Comparison, Row, compare_gradients
+from ffnn_jax.comparison import Comparison, ComparisonRow, compare_gradients
 from ffnn_jax.data import (
     load_breast_cancer,
     load_diabetes,
@@ -60,6 +60,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Comparison",
+    "ComparisonRow",
     "Descent",
     "Diagnosis",
     "Fit",
@@ -72,7 +73,6 @@ __all__ = [
     "NonFiniteLossError",
     "Plan",
     "Report",
-    "Row",
     "RuleReport",
     "RulesReport",
     "Tape",

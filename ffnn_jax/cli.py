@@ -112,7 +112,7 @@ def _check(arguments: argparse.Namespace) -> int:
         print(f"ffnn_jax check: {kind}{lines[0]}", file=sys.stderr)
         return 2
     if arguments.json:
-        print(json.dumps(report.to_dict(), indent=2))
+        print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
     else:
         _print_report(str(report))
     if report.ok is None:

@@ -207,6 +207,13 @@ PLANTED = {
         "formula",
         "this is g′ of sigmoid; layer 2 has silu",
     ),
+    "1 − h": (
+        "softmax",
+        "a_1",
+        lambda g, t: g["h_1"] * (1 - t["h"][1]),
+        "formula",
+        "is 1 − h_1, and g′ of tanh is another: 1 − h²",
+    ),
     "g for g′": ("linear", "a_1", lambda g, t: g["h_1"] * t["h"][1], "formula", "it has g:"),
     "g′ twice": (
         "linear",

@@ -5,6 +5,6 @@ names, one of them or all.
 """
 
 from ffnn_jax.comparison.compare import compare_gradients
-from ffnn_jax.comparison.report import Comparison, Row
+from ffnn_jax.comparison.report import Comparison, ComparisonRow
 
-__all__ = ["Comparison", "Row", "compare_gradients"]
+__all__ = ["Comparison", "ComparisonRow", "compare_gradients"]

@@ -26,7 +26,7 @@ from ffnn_jax.comparison.quantities import (
     by_quantity,
     read_gradients,
 )
-from ffnn_jax.comparison.report import Comparison, Row
+from ffnn_jax.comparison.report import Comparison, ComparisonRow
 from ffnn_jax.comparison.truth import Grads, Spread, Truth, by_formula, spread, truth_at
 from ffnn_jax.gradcheck import Diagnosis
 from ffnn_jax.gradcheck.diagnosis import diagnose
@@ -145,7 +145,7 @@ class _Walk:
         self.why: dict[Quantity, str] = {}  # of those: wrong, or kink
         self.seen: list[Quantity] = []
 
-    def row(self, q: Quantity) -> Row:
+    def row(self, q: Quantity) -> ComparisonRow:
         """The verdict on the next gradient."""
         self.seen.append(q)
         with np.errstate(all="ignore"):
@@ -155,39 +155,43 @@ class _Walk:
                 return self._of_another_shape(q, mine)
             return self._judge(q, self.at.rows(q, mine))
 
-    def _of_another_shape(self, q: Quantity, mine: np.ndarray) -> Row:
+    def _of_another_shape(self, q: Quantity, mine: np.ndarray) -> ComparisonRow:
         found = shapes.mend(self.at, q, mine, lambda t: self._error(q, t).size)
         if found.mended is not None and not self._is_right(self._error(q, found.mended)):
             self._keep(q, found.mended, "wrong")
-        return Row(q.key, q.symbol, "wrong", float("inf"), self._bound(q), found.diagnosis)
+        return ComparisonRow(
+            q.key, q.symbol, "wrong", float("inf"), self._bound(q), found.diagnosis
+        )
 
-    def _judge(self, q: Quantity, mine: np.ndarray) -> Row:
+    def _judge(self, q: Quantity, mine: np.ndarray) -> ComparisonRow:
         if any(np.array_equal(mine, way[q]) for way in self.ours):
             self._forget(q)
-            return Row(q.key, q.symbol, "exact", self._relative(q, mine), self._bound(q))
+            return ComparisonRow(q.key, q.symbol, "exact", self._relative(q, mine), self._bound(q))
         error = self._error(q, mine)
         numbers = (error.relative(error.size), self._bound(q, error))
         if self._is_right(error):
             self._forget(q)
             sure = error.size <= error.close or error.far <= TELLS * error.truth
             note = "" if sure else "so much cancels that rounding may cost more than the gradient"
-            return Row(q.key, q.symbol, "equal" if sure else "unsure", *numbers, note=note)
+            return ComparisonRow(
+                q.key, q.symbol, "equal" if sure else "unsure", *numbers, note=note
+            )
         known = self._known()
         source = self._source(q)
         if source is not None and self._fits(q, mine, known[q]):
             self._keep(q, mine, self.why[source])
             if self.why[source] == "kink":
                 note = f"with the slope at the kink that ∇a_{source.layer} has"
-                return Row(q.key, q.symbol, "equal", *numbers, note=note)
+                return ComparisonRow(q.key, q.symbol, "equal", *numbers, note=note)
             note = f"the right formula, but of the wrong {source.symbol}"
-            return Row(q.key, q.symbol, "follows", *numbers, note=note)
+            return ComparisonRow(q.key, q.symbol, "follows", *numbers, note=note)
         layer = self._kink(q, mine)
         if layer is not None:
             note = f"at the kink of g another slope: some a_{layer} are 0 up to rounding"
-            return Row(q.key, q.symbol, "equal", *numbers, note=note)
+            return ComparisonRow(q.key, q.symbol, "equal", *numbers, note=note)
         diagnosis = self._diagnose(q, mine, known)
         self._keep(q, mine, "wrong")
-        return Row(q.key, q.symbol, "wrong", *numbers, diagnosis=diagnosis)
+        return ComparisonRow(q.key, q.symbol, "wrong", *numbers, diagnosis=diagnosis)
 
     # Errors
 

@@ -21,6 +21,8 @@ from ffnn_jax.comparison.truth import KINKS, Grads, Truth, pull_output, slope_of
 MOST_KINKS = 8  # so many entries at a kink are tried one by one
 JACOBIANS = {"linear": "I", "softmax": "diag(ŷ) − ŷŷᵀ", "logistic": "diag(ŷ (1 − ŷ))"}
 
+_FORMS = {"tanh": ": 1 − h²", "sigmoid": ": h (1 − h)", "softplus": ": 1 − e^{−h}"}
+
 
 class Mistake(NamedTuple):
     """One mistake.
@@ -136,6 +138,8 @@ def _in_hidden_a(at: Truth, k: int, grads: Grads) -> Iterator[Mistake]:
     if ACTIVATIONS[own].keep == "h":
         said = f"g′ of {own} is written with h, and here it is given a_{k} in place of h_{k}"
         yield of("g′ by a", said, misread[own])
+    said = f"what stands for g′ is 1 − h_{k}"
+    yield of("1 − h", f"{said}, and g′ of {own} is another{_FORMS.get(own, '')}", 1 - h)
     said = f"in place of g′ it has g: this is ∇h_{k} ⊙ h_{k}"
     yield of("g for g′", said, h)
     yield of("g′ twice", "the factor g′ is in it twice", at.slope[k - 1] ** 2)

@@ -10,7 +10,7 @@ WIDTH = 100
 RIGHT = ("exact", "equal")
 
 
-class Row(NamedTuple):
+class ComparisonRow(NamedTuple):
     """The verdict on one gradient.
 
     Attributes:
@@ -54,11 +54,11 @@ class Comparison(NamedTuple):
     """The result of `compare_gradients`; `str(comparison)` is a table.
 
     Attributes:
-      rows: one `Row` for each gradient given, in the order of the sweep, from ∇ŷ down.
+      rows: one `ComparisonRow` for each gradient given, in the order of the sweep, from ∇ŷ down.
       rule: the formula of the first wrong one, "" where none is wrong.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ComparisonRow, ...]
     rule: str
 
     @property
@@ -68,7 +68,7 @@ class Comparison(NamedTuple):
         return False if False in verdicts else None if None in verdicts else True
 
     @property
-    def first_wrong(self) -> Row | None:
+    def first_wrong(self) -> ComparisonRow | None:
         """The first wrong one in the order of the sweep, which is where to look."""
         return next((row for row in self.rows if row.verdict == "wrong"), None)
 
