@@ -132,6 +132,16 @@ class _Error(NamedTuple):
         return value / self.truth if self.truth > 0 else (0.0 if value == 0 else float("inf"))
 
 
+class _Tried(NamedTuple):
+    """A mistake at a place, how badly it fits, and with which factor it fits best, how badly."""
+
+    place: Quantity
+    mistake: Mistake
+    misfit: float
+    factor: float = 1.0
+    scaled_misfit: float = float("inf")
+
+
 class _Walk:
     """What is known of the learner's gradients so far, from ∇ŷ down."""
 
@@ -144,6 +154,7 @@ class _Walk:
         self.held: Grads = {}  # what the learner has, where it is not the truth
         self.why: dict[Quantity, str] = {}  # of those: wrong, or kink
         self.seen: list[Quantity] = []
+        self.tolerances: dict[Quantity, float] = {}
 
     def row(self, q: Quantity) -> ComparisonRow:
         """The verdict on the next gradient."""
@@ -225,18 +236,29 @@ class _Walk:
         size = _norm(candidate)
         if not (np.isfinite(size) and size > 0) or candidate.shape != mine.shape:
             return float("inf")
-        error = self._error(q, self.at.grads[q])
-        allowed = max(FIT * self.u, min(error.relative(error.far), LOOSEST_FIT))
-        misfit = _norm(mine - candidate) / (allowed * size)
+        misfit = _norm(mine - candidate) / (self._tolerance(q) * size)
         return misfit if np.isfinite(misfit) else float("inf")
+
+    def _tolerance(self, q: Quantity) -> float:
+        """The relative difference within which something explains q."""
+        if q not in self.tolerances:
+            error = self._error(q, self.at.grads[q])
+            self.tolerances[q] = max(FIT * self.u, min(error.relative(error.far), LOOSEST_FIT))
+        return self.tolerances[q]
 
     # What the learner has
 
-    def _known(self, others: Grads | None = None) -> Grads:
-        """Every gradient as the learner must have it, going by what was given so far."""
+    def _known(self, only: Quantity | None = None, others: Grads | None = None) -> Grads:
+        """Every gradient as the learner must have it, going by what was given so far.
+
+        Args:
+          only: the one that is asked for: only those above it are computed besides.
+          others: what to suppose the learner has.
+        """
         held = self.held | (others or {})
+        order = backward_order(self.at.net.depth) if only is None else self._path(only)
         known: Grads = {}
-        for q in backward_order(self.at.net.depth):
+        for q in order:
             if q in held:
                 known[q] = held[q]
             elif self._clean(q, held):
@@ -244,6 +266,14 @@ class _Walk:
             else:
                 known[q] = by_formula(self.at, q, known)
         return known
+
+    def _path(self, q: Quantity) -> list[Quantity]:
+        """From ∇ŷ down to q."""
+        path, up = [q], above(q, self.at.net.depth)
+        while up is not None:
+            path.append(up)
+            up = above(up, self.at.net.depth)
+        return path[::-1]
 
     def _clean(self, q: Quantity, held: Grads) -> bool:
         """Whether nothing held went into q: the nearest given one above it is right."""
@@ -287,7 +317,7 @@ class _Walk:
             grad_h, given = known[Quantity("h", p.layer)], mine if p == q else None
             spread_a = self.spread.a[p.layer - 1]
             for value in mistakes.other_slopes(self.at, p.layer, spread_a, grad_h, given):
-                if self._fits(q, mine, self._known({p: value})[q] if p != q else value):
+                if self._fits(q, mine, self._known(q, {p: value})[q] if p != q else value):
                     self._keep(p, value, "kink")
                     return p.layer
         return None
@@ -296,27 +326,43 @@ class _Walk:
         """The simplest mistake that explains mine."""
         if not np.all(np.isfinite(mine)) or not np.any(mine):
             return self._in_general(q, mine, known)
-        for tries in (self._factor, self._mistake, self._with_number, self._everywhere, self._both):
+        for tries in (self._factor, self._mistake, self._with_number, self._everywhere):
             found = tries(q, mine, known)
             if found is not None:
                 return found
         return self._in_general(q, mine, known)
 
     def _factor(self, q: Quantity, mine: np.ndarray, known: Grads) -> Diagnosis | None:
-        for value, fault, said in mistakes.factors(self.at, q):
-            for right in (known[q], self.at.grads[q]):
-                if self._fits(q, mine, value * right):
-                    up = next(self._hidden(q), None)
-                    if up is not None and up not in self.held:
-                        self._keep(up, value * known[up], "wrong")
-                    return Diagnosis(fault, said)
+        for right in (known[q], self.at.grads[q]):
+            factor, misfit = self._scaled(q, mine, right)
+            named = self._named(q, factor) if misfit <= 1 else None
+            if named is None:
+                continue
+            number, fault, said = named
+            up = next(self._hidden(q), None)
+            if up is not None and up not in self.held:
+                self._keep(up, number * known[up], "wrong")
+            return Diagnosis(fault, said)
+        return None
+
+    def _named(self, q: Quantity, factor: float) -> tuple[float, str, str] | None:
+        """The factor with a name that this one is."""
+        for named in mistakes.factors(self.at, q):
+            if abs(factor - named[0]) <= self._tolerance(q) * abs(named[0]):
+                return named
         return None
 
     def _mistake(self, q: Quantity, mine: np.ndarray, known: Grads) -> Diagnosis | None:
-        best = self._best(q, mine, list(self._candidates(q, known)))
-        if best is not None:
-            return best
-        return self._best(q, mine, [(q, one, one.value) for one in mistakes.elsewhere(self.at, q)])
+        """A mistake, if need be with a factor besides, or the gradient of something else."""
+        tried = [
+            _Tried(p, one, self._misfit(q, mine, value), *self._scaled(q, mine, value))
+            for p, one, value in self._candidates(q, known)
+        ]
+        others = [
+            _Tried(q, one, self._misfit(q, mine, one.value))
+            for one in mistakes.elsewhere(self.at, q)
+        ]
+        return self._best(q, tried) or self._best(q, others) or self._best_scaled(q, tried)
 
     def _candidates(
         self, q: Quantity, known: Grads
@@ -324,25 +370,38 @@ class _Walk:
         """(where, the mistake, what it makes of q), in q and in what was not given above it."""
         for p in (*self._hidden(q), q):
             for one in mistakes.mistakes_in(self.at, p, known):
-                yield p, one, one.value if p == q else self._known({p: one.value})[q]
+                yield p, one, one.value if p == q else self._known(q, {p: one.value})[q]
 
-    def _best(
-        self, q: Quantity, mine: np.ndarray, found: list[tuple[Quantity, Mistake, np.ndarray]]
-    ) -> Diagnosis | None:
-        misfits = [self._misfit(q, mine, value) for _, _, value in found]
-        least = min(misfits, default=float("inf"))
+    def _scaled(self, q: Quantity, mine: np.ndarray, value: np.ndarray) -> tuple[float, float]:
+        """The factor with which a value fits best, and its misfit then."""
+        size = float(np.vdot(value, value))
+        factor = float(np.vdot(value, mine)) / size if size > 0 else 0.0
+        return factor, self._misfit(q, mine, factor * value)
+
+    def _best(self, q: Quantity, tried: list["_Tried"]) -> Diagnosis | None:
+        least = min((one.misfit for one in tried), default=float("inf"))
         if not least <= 1:
             return None
-        chosen = next(i for i, misfit in enumerate(misfits) if misfit <= max(2 * least, 0.1))
-        p, one, _ = found[chosen]
+        p, one, *_ = next(t for t in tried if t.misfit <= max(2 * least, 0.1))
         if p == q:
             return Diagnosis(one.fault, one.message)
         self._keep(p, one.value, "wrong")
         return Diagnosis(one.fault, f"by way of {p.symbol}, which was not given: {one.message}")
 
+    def _best_scaled(self, q: Quantity, tried: list["_Tried"]) -> Diagnosis | None:
+        for p, one, _, factor, misfit in tried:
+            named = self._named(q, factor) if misfit <= 1 else None
+            if named is None:
+                continue
+            where = "" if p == q else f"by way of {p.symbol}, which was not given: "
+            if p != q:
+                self._keep(p, named[0] * one.value, "wrong")
+            return Diagnosis(one.fault, f"{where}{one.message}; and it is {named[2]}")
+        return None
+
     def _with_number(self, q: Quantity, mine: np.ndarray, known: Grads) -> Diagnosis | None:
-        tried = mistakes.with_a_number(self.at, q, known, mine)
-        return self._best(q, mine, [(q, one, one.value) for one in tried])
+        fitted = mistakes.with_a_number(self.at, q, known, mine)
+        return self._best(q, [_Tried(q, one, self._misfit(q, mine, one.value)) for one in fitted])
 
     def _everywhere(self, q: Quantity, mine: np.ndarray, known: Grads) -> Diagnosis | None:
         """The same mistake in several gradients above q that were not given."""
@@ -354,7 +413,7 @@ class _Walk:
                 continue
             for name in [one.name for one in mistakes.mistakes_in(self.at, places[0], known)]:
                 made = self._made_at(places, name)
-                if made and self._fits(q, mine, self._known(made[0])[q]):
+                if made and self._fits(q, mine, self._known(q, made[0])[q]):
                     for p, value in made[0].items():
                         self._keep(p, value, "wrong")
                     symbols = ", ".join(p.symbol for p in places)
@@ -367,32 +426,18 @@ class _Walk:
         made: Grads = {}
         last = None
         for p in places:
-            tried = mistakes.mistakes_in(self.at, p, self._known(made))
+            tried = mistakes.mistakes_in(self.at, p, self._known(p, made))
             last = next((one for one in tried if one.name == name), None)
             if last is None:
                 return None
             made[p] = last.value
         return None if last is None else (made, last)
 
-    def _both(self, q: Quantity, mine: np.ndarray, known: Grads) -> Diagnosis | None:
-        """A mistake, and a factor besides."""
-        factors = mistakes.factors(self.at, q)
-        for p, one, value in self._candidates(q, known):
-            for number, _, said in factors:
-                if self._fits(q, mine, number * value):
-                    where = "" if p == q else f"by way of {p.symbol}, which was not given: "
-                    if p != q:
-                        self._keep(p, number * one.value, "wrong")
-                    return Diagnosis(one.fault, f"{where}{one.message}; and it is {said}")
-        return None
-
     def _in_general(self, q: Quantity, mine: np.ndarray, known: Grads) -> Diagnosis:
         """What can be said of any gradient, going by those above it or by the truth."""
-        error = self._error(q, self.at.grads[q])
-        allowed = max(FIT * self.u, min(error.relative(error.far), LOOSEST_FIT))
-        found = diagnose(mine, known[q], allowed)
+        found = diagnose(mine, known[q], self._tolerance(q))
         if found.fault == "wrong":
-            found = diagnose(mine, self.at.grads[q], allowed)
+            found = diagnose(mine, self.at.grads[q], self._tolerance(q))
         return found
 
 
