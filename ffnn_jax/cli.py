@@ -67,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--quick", action="store_true", help="fewer epochs and rounds")
     demo.add_argument("--seed", type=int, default=0, help="of parameters and shuffles (0)")
     demo.set_defaults(run=_demo, failed=1)
+    _add_check(commands)
+    return parser
+
+
+def _add_check(commands: Any) -> None:
     check = commands.add_parser(
         "check",
         help="is the gradient rule of a function of yours right, leaf by leaf",
@@ -86,7 +91,6 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--hard", action="store_true", help="with --rules: at hard inputs as well")
     check.add_argument("--json", action="store_true", help="print the report as JSON")
     check.set_defaults(run=_check, failed=2)
-    return parser
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -591,6 +591,15 @@ def test_a_saturated_softmax_in_float32():
     assert ffnn.compare_gradients(net, params, x, y, grads).ok is not False
 
 
+def test_a_gradient_that_the_dtype_cannot_hold():
+    """∇ŷ = −y/ŷ where ŷ is 0 in float16 for every class that counts."""
+    net = ffnn.Network((1, 2), output="softmax")
+    params = (ffnn.Layer(jnp.array([[0.0], [40.0]], jnp.float16), jnp.zeros(2, jnp.float16)),)
+    x, y = jnp.ones((1, 1), jnp.float16), jnp.array([[1.0, 0.0]], jnp.float16)
+    found = ffnn.compare_gradients(net, params, x, y, {"yhat": [[-np.inf, 0.0]]})
+    assert found.ok is not False
+
+
 # Bad input ---------------------------------------------------------------------------------------
 
 

@@ -15,11 +15,10 @@ import numpy as np
 
 from ffnn_jax import outputs
 from ffnn_jax.activations import ACTIVATIONS
-from ffnn_jax.comparison.quantities import Quantity, backward_order
+from ffnn_jax.comparison.quantities import JACOBIANS, Quantity, backward_order
 from ffnn_jax.comparison.truth import KINKS, Grads, Truth, pull_output, slope_of
 
 MOST_KINKS = 8  # so many entries at a kink are tried one by one
-JACOBIANS = {"linear": "I", "softmax": "diag(ŷ) − ŷŷᵀ", "logistic": "diag(ŷ (1 − ŷ))"}
 
 _FORMS = {"tanh": ": 1 − h²", "sigmoid": ": h (1 − h)", "softplus": ": 1 − e^{−h}"}
 
@@ -105,11 +104,17 @@ def _in_last_a(at: Truth, L: int, grads: Grads) -> Iterator[Mistake]:
         if other not in (output, "linear"):
             said = f"this has the Jacobian of {other}, and the network's output is {output}"
             yield Mistake("formula", "another output", said, pull_output(other, yhat, grad_yhat))
+    yield from _weights_ignored(at, truth)
+    yield from _without_the_output(at, L, grad_yhat)
+
+
+def _without_the_output(at: Truth, L: int, grad_yhat: np.ndarray) -> Iterator[Mistake]:
+    """Forms of ∇a_L that belong to another place, another output or another target."""
+    yhat, output = at.yhat, at.net.output
     if L > 1:
         name = at.net.activations[-1]
         said = f"J_O belongs here; what is used is g′(a_{L}) of the hidden activation {name}"
         yield Mistake("formula", "g′ for J_O", said, grad_yhat * _slopes(at.a[-1])[0][name])
-    yield from _weights_ignored(at, truth)
     if at.y is not None:
         said = "ŷ − y is ∇a_L of softmax with cross-entropy and of logistic with the binary one; "
         said += f"for {output} with {_loss_name(at)} it is J_Oᵀ∇ŷ"

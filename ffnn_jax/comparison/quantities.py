@@ -17,6 +17,7 @@ from ffnn_jax.backprop import Gradients
 from ffnn_jax.network import Network
 
 GROUPS = ("a", "h", "W", "b")
+JACOBIANS = {"linear": "I", "softmax": "diag(ŷ) − ŷŷᵀ", "logistic": "diag(ŷ (1 − ŷ))"}
 
 
 class Quantity(NamedTuple):
@@ -58,6 +59,33 @@ def above(q: Quantity, depth: int) -> Quantity | None:
     if q.kind == "a":
         return Quantity("yhat" if q.layer == depth else "h", q.layer)
     return None
+
+
+def formula_of(net: Network, q: Quantity) -> str:
+    """The formula of a gradient, in the lecture's symbols."""
+    k, L = q.layer, net.depth
+    if q.kind == "yhat":
+        loss = net.loss if isinstance(net.loss, str) else None
+        forms = {
+            "squared_error": "∇ŷ = 2(ŷ − y)/N",
+            "cross_entropy": "∇ŷ = −(y/ŷ)/N",
+            "binary_cross_entropy": "∇ŷ = (−y/ŷ + (1 − y)/(1 − ŷ))/N",
+        }
+        return forms.get(loss or "", "∇ŷ = ∂ℓ/∂ŷ / N")
+    if q.kind == "a" and k == L:
+        pairs = {
+            ("softmax", "cross_entropy"): f"∇a_{k} = (ŷ − y)/N",
+            ("logistic", "binary_cross_entropy"): f"∇a_{k} = (ŷ − y)/N",
+            ("linear", "squared_error"): f"∇a_{k} = 2(ŷ − y)/N",
+        }
+        general = f"∇a_{k} = J_Oᵀ ∇ŷ, J_O = {JACOBIANS[net.output]}"
+        return pairs.get((net.output, net.loss), general)  # type: ignore[arg-type]
+    return {
+        "a": f"∇a_{k} = ∇h_{k} ⊙ g′(a_{k})",
+        "h": f"∇h_{k} = W_{k + 1}ᵀ ∇a_{k + 1}",
+        "W": f"∇W_{k} = ∇a_{k} h_{k - 1}ᵀ, summed over the batch",
+        "b": f"∇b_{k} = ∇a_{k}, summed over the batch",
+    }[q.kind]
 
 
 def by_quantity(grads: Gradients) -> dict[Quantity, Any]:

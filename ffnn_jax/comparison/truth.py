@@ -83,41 +83,45 @@ class Truth(NamedTuple):
 def truth_at(net: Network, params: Any, x: Any, y: Any, weights: Any) -> Truth:
     """The `Truth` of checked arguments, every number as it came, cast exactly."""
     plain = dataclasses.replace(net, plan=Plan())
-    classes = net.loss == "cross_entropy"
     batch = x.shape[:-1]
     with jax.enable_x64(True):
         layers = tuple(Layer(layer.W, layer.b) for layer in params)
         params, x, y, weights = jax.tree.map(_wide, (layers, x, y, weights))
         tape, grads, share, slope, bend = _sweep(plain, params, x, y, weights)
-        numbers = None
-        if not isinstance(net.loss, outputs.Loss):
-            y = checks.to_target(net.sizes[-1], y, batch, np.dtype(np.float64), classes)
-            numbers = np.eye(net.sizes[-1])[np.asarray(y)] if outputs.is_class(y) else np.asarray(y)
-        elif isinstance(y, jax.Array) and y.shape == tape.yhat.shape:
-            numbers = np.asarray(y, np.float64)
-
-    def flat(array: Any) -> np.ndarray:
-        array = np.asarray(array, np.float64)
-        return array.reshape(-1, array.shape[-1])
-
+        numbers = _numbers(net, y, tape.yhat)
     arrays = {q: np.asarray(t, np.float64) for q, t in by_quantity(grads).items()}
-    found = {q: t if q.kind in ("W", "b") else flat(t) for q, t in arrays.items()}
+    found = {q: t if q.kind in ("W", "b") else _flat(t) for q, t in arrays.items()}
     count = found[Quantity("yhat", net.depth)].shape[0]
     return Truth(
         net=plain,
         batch=batch,
         W=tuple(np.asarray(layer.W, np.float64) for layer in params),
         b=tuple(np.asarray(layer.b, np.float64) for layer in params),
-        a=tuple(map(flat, tape.a)),
-        h=tuple(map(flat, tape.h)),
-        yhat=flat(tape.yhat),
-        y=None if numbers is None else flat(numbers),
+        a=tuple(map(_flat, tape.a)),
+        h=tuple(map(_flat, tape.h)),
+        yhat=_flat(tape.yhat),
+        y=numbers,
         share=np.broadcast_to(np.asarray(share, np.float64).reshape(-1, 1), (count, 1)),
         total=float(count if weights is None else np.sum(np.asarray(weights, np.float64))),
-        slope=tuple(map(flat, slope)),
-        bend=tuple(map(flat, bend)),
+        slope=tuple(map(_flat, slope)),
+        bend=tuple(map(_flat, bend)),
         grads=found,
     )
+
+
+def _flat(array: Any) -> np.ndarray:
+    array = np.asarray(array, np.float64)
+    return array.reshape(-1, array.shape[-1])
+
+
+def _numbers(net: Network, y: Any, yhat: jax.Array) -> np.ndarray | None:
+    """The targets as numbers, (N, n_L), where they are of that kind."""
+    width, batch = net.sizes[-1], yhat.shape[:-1]
+    if isinstance(net.loss, outputs.Loss):
+        alike = isinstance(y, jax.Array) and y.shape == yhat.shape
+        return _flat(y) if alike else None
+    y = checks.to_target(width, y, batch, yhat.dtype, net.loss == "cross_entropy")
+    return _flat(np.eye(width)[np.asarray(y)] if outputs.is_class(y) else y)
 
 
 @jax.jit
