@@ -205,6 +205,7 @@ jit      not supported
 
 
 def test_colours_on_a_terminal(monkeypatch):
+    pytest.importorskip("rich")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("TERM", "xterm-256color")
