@@ -8,11 +8,12 @@ The network and its gradient:
 
 Training: init_state, train_step, train_epoch, fit, gradient_descent.
 Checking any gradient rule, yours or ours: check_gradients, and check_rules for all that a
-function meets.
+function meets. A backprop of your own, gradient by gradient: compare_gradients.
 Data: load_digits and its like, read_idx, standardize, split.
 """
 
 from ffnn_jax.backprop import Gradients, apply, gradients, loss
+from ffnn_jax.comparison import Comparison, ComparisonRow, compare_gradients
 from ffnn_jax.data import (
     load_breast_cancer,
     load_diabetes,
@@ -58,6 +59,8 @@ from ffnn_jax.training import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Comparison",
+    "ComparisonRow",
     "Descent",
     "Diagnosis",
     "Fit",
@@ -79,6 +82,7 @@ __all__ = [
     "apply_autodiff",
     "check_gradients",
     "check_rules",
+    "compare_gradients",
     "fit",
     "forward",
     "gradient_descent",

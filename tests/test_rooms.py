@@ -20,6 +20,7 @@ ROOMS = [
     "network",
     "backprop",
     "gradcheck",
+    "comparison",
     "idx",
     "data",
     "training",
