@@ -56,7 +56,9 @@ def imported(path):
         if isinstance(node, ast.ImportFrom) and node.module == "ffnn_jax":
             yield from (alias.name for alias in node.names if alias.name != "__version__")
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ffnn_jax."):
-            yield node.module.removeprefix("ffnn_jax.")
+            name = node.module.removeprefix("ffnn_jax.")
+            folder = (PACKAGE / name.replace(".", "/")).is_dir()
+            yield from (f"{name}.{alias.name}" for alias in node.names) if folder else (name,)
         elif isinstance(node, ast.Import):
             assert not any(alias.name.startswith("ffnn_jax") for alias in node.names)
 
