@@ -4,6 +4,7 @@ Each explanation is a small function from the evidence to a `Diagnosis` or None;
 is taken. They are tried from the most special to the most general.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -14,7 +15,15 @@ from ffnn_jax.gradcheck.formulas import formula_fault
 from ffnn_jax.gradcheck.report import Diagnosis
 
 FEW = 0.6  # wrong entries up to this share are some entries; above it is the whole leaf
-PROBED_AXIS = 4096  # axes of outputs up to this length are looked at for a missing sum
+PARTS = {
+    "first": slice(0, 1),
+    "last": slice(-1, None),
+    "first half": "first half",
+    "second half": "second half",
+    "even ones": slice(0, None, 2),
+    "odd ones": slice(1, None, 2),
+}
+PROBED_AXES = 4  # so many axes of an output are looked at for a missing sum
 
 
 class Context(NamedTuple):
@@ -26,8 +35,8 @@ class Context(NamedTuple):
       leaf: its value, float64.
       truths: the right gradient of every leaf, None where it is not known.
       cotangents: those for which `found` and `truth` were taken.
-      rule: cotangents -> the rule's gradient of this leaf.
-      right: cotangents -> the right gradient of this leaf.
+      rule_at: (the leaf, cotangents) -> the rule's gradient of it.
+      right_at: (the leaf, cotangents) -> the right gradient of it.
       lengths: (length, where from) of the axes that there are, such as (16, "axis 0 of args[1]").
     """
 
@@ -36,9 +45,17 @@ class Context(NamedTuple):
     leaf: np.ndarray
     truths: Sequence[np.ndarray | None]
     cotangents: list[np.ndarray]
-    rule: Callable[[list[np.ndarray]], np.ndarray]
-    right: Callable[[list[np.ndarray]], np.ndarray]
+    rule_at: Callable[[np.ndarray, list[np.ndarray]], np.ndarray]
+    right_at: Callable[[np.ndarray, list[np.ndarray]], np.ndarray]
     lengths: Sequence[tuple[int, str]]
+
+    def rule(self, cotangents: list[np.ndarray]) -> np.ndarray:
+        """The rule's gradient of the leaf as it is."""
+        return self.rule_at(self.leaf, cotangents)
+
+    def right(self, cotangents: list[np.ndarray]) -> np.ndarray:
+        """The right gradient of the leaf as it is."""
+        return self.right_at(self.leaf, cotangents)
 
 
 class Evidence(NamedTuple):
@@ -255,26 +272,43 @@ def _missing_sum(e: Evidence) -> Diagnosis | None:
     if e.context is None:
         return None
     for k, c in enumerate(e.context.cotangents):
-        for axis in range(c.ndim):
-            n = c.shape[axis]
-            if not 1 < n <= PROBED_AXIS:
-                continue
-            for place, name in ((0, "first"), (n - 1, "last")):
+        for axes in _axes_to_probe(c):
+            for name, place in PARTS.items():
                 masked = [np.zeros_like(t) for t in e.context.cotangents]
-                at = (slice(None),) * axis + (place,)
+                at = tuple(
+                    _part(place, n) if axis in axes else slice(None)
+                    for axis, n in enumerate(c.shape)
+                )
                 masked[k][at] = c[at]
                 alone = e.context.right(masked)
+                n = math.prod(c.shape[axis] for axis in axes)
+                where = f"along {_axis_names(axes)} of output {k}"
                 if e.explains(alone):
-                    return Diagnosis(
-                        "missing-sum",
-                        f"only the {name} of {n} terms along axis {axis} of output {k} is there",
-                    )
+                    message = f"only the {name} of {n} terms {where}, not their sum"
+                    return Diagnosis("missing-sum", message)
                 if e.explains(alone * n):
-                    return Diagnosis(
-                        "missing-sum",
-                        f"the {name} of {n} terms along axis {axis} of output {k}, times {n}",
-                    )
+                    message = f"{n} times the {name} of {n} terms {where}, not their sum"
+                    return Diagnosis("missing-sum", message)
     return _elementwise(e)
+
+
+def _part(place: slice | str, n: int) -> slice:
+    """The part of an axis of length n."""
+    if isinstance(place, slice):
+        return place
+    return slice(0, n // 2) if place == "first half" else slice(n // 2, None)
+
+
+def _axes_to_probe(c: np.ndarray) -> list[tuple[int, ...]]:
+    """Sets of axes over which a sum may be missing, the small ones first."""
+    axes = [axis for axis in range(min(c.ndim, PROBED_AXES)) if c.shape[axis] > 1]
+    return [
+        some for count in range(1, len(axes) + 1) for some in itertools.combinations(axes, count)
+    ]
+
+
+def _axis_names(axes: Sequence[int]) -> str:
+    return " and ".join(f"axis {axis}" for axis in axes)
 
 
 def _elementwise(e: Evidence) -> Diagnosis | None:
@@ -297,10 +331,8 @@ def _elementwise(e: Evidence) -> Diagnosis | None:
     axes = [axis for axis in range(keep.ndim) if _mixes(context, k, axis)]
     if not axes:
         return None
-    names = " and ".join(f"axis {axis}" for axis in axes)
-    return Diagnosis(
-        "missing-sum", f"the rule looks at each entry alone; the gradient has a sum over {names}"
-    )
+    message = f"the rule looks at each entry alone; the gradient has a sum over {_axis_names(axes)}"
+    return Diagnosis("missing-sum", message)
 
 
 def _mixes(context: Context, k: int, axis: int) -> bool:
@@ -326,16 +358,18 @@ def _same_shaped(context: Context) -> int | None:
 
 def _formula(e: Evidence) -> Diagnosis | None:
     """A function of each entry alone, with the derivative of another function."""
-    if e.context is None:
+    context = e.context
+    if context is None or context.leaf.size < 2:
         return None
-    k = _same_shaped(e.context)
-    if k is None:
-        return None
-    units = [np.zeros_like(t) for t in e.context.cotangents]
-    units[k] = np.ones_like(units[k])
-    if any(_mixes(e.context, k, axis) for axis in range(e.context.leaf.ndim)):
-        return None
-    return formula_fault(e.context.leaf, e.context.rule(units), e.context.right(units))
+    ones = [np.ones_like(t) for t in context.cotangents]
+    found, right = context.rule_at(context.leaf, ones), context.right_at(context.leaf, ones)
+    keep = np.random.default_rng(1).random(context.leaf.shape) < 0.5
+    other = np.where(keep, context.leaf, np.roll(context.leaf, 1))
+    for before, at in ((found, context.rule_at), (right, context.right_at)):
+        moved = np.abs(at(other, ones) - before)[keep]
+        if not np.all(moved <= 1e-9 * np.abs(before).max(initial=0)):
+            return None
+    return formula_fault(context.leaf, found, right)
 
 
 def _entries(e: Evidence) -> Diagnosis | None:

@@ -59,12 +59,15 @@ def agrees(
     return False
 
 
-def sizes(leaf: np.ndarray) -> np.ndarray:
-    """The step unit of each entry of a leaf: |x_i|, or that of a typical entry where x_i is 0."""
+def sizes(leaf: np.ndarray, coarse: bool = False) -> np.ndarray:
+    """The step unit of each entry of a leaf: |x_i|, or that of a typical entry where x_i is 0.
+
+    Where φ is coarse, no less than that of a typical entry.
+    """
     size = np.abs(leaf)
     finite = size[np.isfinite(size)]
     typical = float(np.sqrt(np.mean(finite**2))) if finite.size else 1.0
-    size = np.where(size > 1e-8 * typical, size, typical)
+    size = np.where(size > (1.0 if coarse else 1e-8) * typical, size, typical)
     return np.where(np.isfinite(size) & (size > 0), size, 1.0)
 
 

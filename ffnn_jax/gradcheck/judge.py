@@ -74,7 +74,7 @@ class Judge:
         self.voices = voices
         self.leaves = [np.asarray(leaf, np.float64) for leaf in leaves]
         self.draws = draws
-        self._noises: list[Voice] = []
+        self._noises: dict[float, list[Voice]] = {}
         self._random = np.random.default_rng(0)
 
     def verdict(self, i: int) -> Verdict:
@@ -114,7 +114,7 @@ class Judge:
             return True
         if self._only_constants_differ(i, errors):
             return True
-        if worst <= FORMULA_FACTOR * shorter * self._noise(i):
+        if worst <= FORMULA_FACTOR * self._noise_of_float64(i, errors):
             return True
         if self.voices.rule_sees_dtypes or self.voices.sees_dtypes:
             return worst <= FACTOR * max(errors.achieved, self._noise(i))
@@ -124,8 +124,8 @@ class Judge:
         """Whether each entry is off by no more than constants rounded to the dtype account for."""
         pairs = zip(self._of("rule_wide", i), self._of("truth", i), strict=True)
         return all(
-            error(w, t) <= 2 * errors.eps
-            and np.all(np.abs(w - t) <= 4 * errors.eps * np.maximum(np.abs(t), _rms(t)))
+            error(w, t) <= errors.eps
+            and np.all(np.abs(w - t) <= 2 * errors.eps * np.maximum(np.abs(t), _rms(t)))
             for w, t in pairs
         )
 
@@ -160,17 +160,23 @@ class Judge:
         found = self.draws[worst].rule.grads[i]
         return bool(np.all(np.asarray(jnp.asarray(found, jnp.bfloat16), np.float64) == found))
 
-    def _noise(self, i: int) -> float:
+    def _noise(self, i: int, times: float = 1.0) -> float:
         """What computing in these dtypes loses of the gradient of leaf i, relative to it."""
-        if not self._noises:
-            draw = self.draws[0]
-            self._noises = [
-                self.voices.noisy_truth(self.leaves, draw.cotangents, seed)
+        draw = self.draws[0]
+        if times not in self._noises:
+            self._noises[times] = [
+                self.voices.noisy_truth(self.leaves, draw.cotangents, seed, times)
                 for seed in range(NOISES)
             ]
-        truth = self._truth(self.draws[0], i)
-        found = [error(noisy.grads[i], truth) for noisy in self._noises]
+        truth = self._truth(draw, i)
+        found = [error(noisy.grads[i], truth) for noisy in self._noises[times]]
         return max(filter(np.isfinite, found), default=0.0)
+
+    def _noise_of_float64(self, i: int, errors: "_Errors") -> float:
+        """What float64 itself loses; 0 where it jumps, as at a kink, and does not grow with ε."""
+        times = EPS64 / errors.eps
+        noise, more = self._noise(i, times), self._noise(i, 64 * times)
+        return noise if more > 8 * noise else 0.0
 
     # By differences ------------------------------------------------------------------------------
 
@@ -188,7 +194,7 @@ class Judge:
         leaf, truth, draw = self.leaves[i], verdict.truth, self.draws[verdict.draw]
         if truth is None or leaf.size == 0 or self.voices.stops_gradients:
             return verdict
-        objective, unit = self._objective(i, draw), sizes(leaf)
+        objective, unit = self._objective(i, draw), sizes(leaf, self.voices.sees_dtypes)
         v = unit * self._random.standard_normal(leaf.shape)
         expected, matters = float(np.sum(truth * v)), float(np.linalg.norm(truth * v))
         if agrees(objective, leaf, v, expected, matters):
@@ -252,7 +258,7 @@ class Judge:
             largest = np.argsort(-gaps, kind="stable")[: ENTRIES // 2]
             others = self._random.choice(len(places), ENTRIES // 2, replace=False)
             places = places[np.unique([*largest, *others])]
-        unit = sizes(leaf)
+        unit = sizes(leaf, self.voices.sees_dtypes)
         entries = []
         for place in map(tuple, places):
             v = np.zeros(leaf.shape)
@@ -288,7 +294,7 @@ class Judge:
             return self._whole_by_differences(i, base)
         if not finite:
             return base
-        objective, unit = self._objective(i, draw), sizes(leaf)
+        objective, unit = self._objective(i, draw), sizes(leaf, self.voices.sees_dtypes)
         worst = 0.0
         for _ in range(DIRECTIONS):
             v = unit * self._random.standard_normal(leaf.shape)
@@ -304,7 +310,7 @@ class Judge:
 
     def _whole_by_differences(self, i: int, base: Verdict) -> Verdict:
         leaf, draw, found = self.leaves[i], self.draws[0], base.found
-        objective, unit = self._objective(i, draw), sizes(leaf)
+        objective, unit = self._objective(i, draw), sizes(leaf, self.voices.sees_dtypes)
         truth, kinks, unsettled = np.zeros(leaf.shape), 0, 0
         size = _rms(found[np.isfinite(found)]) if np.any(np.isfinite(found)) else 1.0
         for place in np.ndindex(leaf.shape):

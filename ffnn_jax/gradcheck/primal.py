@@ -44,6 +44,17 @@ AS_WRITTEN = frozenset(
 DTYPES = frozenset({"new_dtype", "preferred_element_type", "dtype"})  # parameters of equations
 SPARE = 4096  # draws of noise beyond the size of the largest array
 OPENED = frozenset({"scan", "cond"})  # noise goes into them; in a while it might never end
+# Operations that round nothing; what they give may be compared with what they were given.
+EXACT = frozenset(
+    {
+        *("abs", "argmax", "argmin", "broadcast_in_dim", "ceil", "clamp", "concatenate", "copy"),
+        *("cummax", "cummin", "dynamic_slice", "dynamic_update_slice", "expand_dims", "floor"),
+        *("gather", "iota", "max", "min", "neg", "optimization_barrier", "pad", "real"),
+        *("reduce_max", "reduce_min", "reduce_window_max", "reduce_window_min", "reshape", "rev"),
+        *("round", "scatter", "select_and_gather_add", "select_n", "sign", "slice", "sort"),
+        *("split", "squeeze", "stop_gradient", "top_k", "transpose"),
+    }
+)
 # Sums: what is lost in them is in proportion to their terms, not to their result.
 SUMS = frozenset(
     {"dot_general", "reduce_sum", "conv_general_dilated", "cumsum", "scatter-add", "add_any"}
@@ -186,7 +197,8 @@ def _run_equation(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:
         return _bind(eqn, args, _rewritten(eqn.params, mode))
     if name in SUMS:
         args = mode.noisy(args, eqn.invars)
-    return mode.noisy(_run_wide(eqn, args, mode._replace(noise=None)), eqn.outvars)
+    outputs = _run_wide(eqn, args, mode._replace(noise=None))
+    return outputs if name in EXACT else mode.noisy(outputs, eqn.outvars)
 
 
 def _run_wide(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:

@@ -61,9 +61,23 @@ class Voices:
         """The formulas of the rule in float64, whatever dtype it computes them in."""
         return self._heard_wide(self._rule_wide, leaves, cotangents)
 
-    def noisy_truth(self, leaves: Sequence[Any], cotangents: Sequence[Any], seed: int) -> Voice:
-        """The truth with an error of rounding on every result, as in the dtypes of the function."""
-        return self._heard_wide(self._noisy_truth, leaves, cotangents, self._draws(seed))
+    def noisy_truth(
+        self, leaves: Sequence[Any], cotangents: Sequence[Any], seed: int, times: float = 1.0
+    ) -> Voice:
+        """The truth with an error of rounding on every result, as in the dtypes of the function.
+
+        The errors are `times` as large as those.
+        """
+        return self._heard_wide(self._noisy_truth, leaves, cotangents, times * self._draws(seed))
+
+    def eager(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> Voice:
+        """The rule run operation by operation, not compiled as a whole."""
+
+        def pull(arrays: list) -> list:
+            outputs, pullback = jax.vjp(self.fn, arrays[: len(self.inputs)])
+            return [*outputs, *pullback(arrays[len(self.inputs) :])[0]]
+
+        return self._heard(pull, [*leaves, *cotangents])
 
     def objective(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> float:
         """Σ ⟨cotangent, output⟩ of the primal in float64: what differences are taken of."""
@@ -72,8 +86,9 @@ class Voices:
 
     @property
     def sees_dtypes(self) -> bool:
-        """Whether something in the primal runs in its own dtype even in float64."""
-        return self.plain.holds(OPAQUE)
+        """Whether something in the primal runs in its own, shorter dtype even in float64."""
+        shorter = any(t.dtype != np.float64 for t in (*self.inputs, *self.outputs))
+        return shorter and self.plain.holds(OPAQUE)
 
     @property
     def rule_sees_dtypes(self) -> bool:
