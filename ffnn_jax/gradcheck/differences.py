@@ -16,6 +16,7 @@ import numpy as np
 STEPS = 10.0 ** -np.arange(2, 11)  # in units of the size of the numbers that vary
 COARSE_STEPS = 10.0 ** -np.arange(1.0, 3.6, 0.5)  # where something inside is computed in float32
 SETTLED = 1e-3  # a slope is settled when it moves by less than this from one step to the next
+FLAT = 1e-6  # a slope below this share of those that larger steps give is 0
 ROUNDING = 8 * float(np.finfo(np.float64).eps)
 
 
@@ -101,6 +102,8 @@ def slope(
 
 def _settle(below: np.ndarray, above: np.ndarray, noise: np.ndarray, matters: float) -> Slope:
     """The sides at the smallest step from which the next larger one hardly differs."""
+    sides = np.abs([below, above])
+    matters = max(matters, FLAT * float(np.max(sides, where=np.isfinite(sides), initial=0)))
     for k in range(len(noise) - 1, 0, -1):
         size = max(abs(below[k]), abs(above[k]), matters)
         moved = max(abs(below[k] - below[k - 1]), abs(above[k] - above[k - 1]))

@@ -322,7 +322,8 @@ class Judge:
             unsettled += not side.settled
             truth[place] = side.central / u
             between = side.holds(float(found[place]) * u, 0.0)
-            if between and abs(side.above - side.below) > 0.01 * abs(side.central):
+            off = abs(float(found[place]) * u - side.central)
+            if between and off > base.allowed * max(abs(side.central), matters):
                 truth[place], kinks = found[place], kinks + 1
         if unsettled:
             note = f"{base.note}; differences do not settle"
