@@ -38,6 +38,8 @@ GRADCHECK = [
     "formulas",
     "diagnosis",
     "rows",
+    "calls",
+    "dtypes",
     "orders",
     "meshes",
     "transforms",
