@@ -39,6 +39,8 @@ GRADCHECK = [
     "formulas",
     "diagnosis",
     "rows",
+    "calls",
+    "dtypes",
     "orders",
     "meshes",
     "transforms",

@@ -70,9 +70,7 @@ def sharded(subject: Subject) -> Verdict | None:
         return RIGHT
     doubt = Doubt(plain, wide)
     verdict = settle([found], [parts.rule(leaves)], subject.paths, subject.rounding, doubt)
-    if verdict != RIGHT:
-        return verdict
-    return parts.alone()
+    return parts.alone() if verdict == RIGHT else verdict
 
 
 def explicit(subject: Subject) -> Verdict | None:

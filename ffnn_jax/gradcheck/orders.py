@@ -7,7 +7,7 @@ rule's own g decide between the two: ⟨u, H v⟩ is the slope of ⟨g, v⟩ alo
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -49,19 +49,17 @@ def forward(subject: Subject) -> Verdict:
     groups = [[i] for i in range(count - 1)] + [list(range(count - 1, len(leaves)))]
 
     def inner(fn: Function, leaves: list, cotangent: list, direction: list) -> list:
-        found = []
-        for group in groups:
+        def along(group: list[int]) -> jax.Array:
             v = [t if i in group else jnp.zeros_like(t) for i, t in enumerate(direction)]
-            slopes = jax.jvp(fn, (leaves,), (v,))[1]
-            found.append(sum(map(_dot, cotangent, slopes)))
-        return found
+            return _dot(cotangent, jax.jvp(fn, (leaves,), (v,))[1])
+
+        return list(map(along, groups))
 
     def expected(gradient: list) -> Gradients:
         pairs = [_host_dot(g, v) for g, v in zip(gradient, direction, strict=True)]
         return [[np.asarray(sum(pairs[i] for i in group)) for group in groups]]
 
     once = Once(partial(inner, subject.rule), *point, direction)  # raises: not supported
-    found = once(*point, direction)
 
     def plain() -> tuple[Gradients, Gradients]:
         found = jax.jit(partial(inner, subject.plain))(*point, direction)
@@ -71,15 +69,17 @@ def forward(subject: Subject) -> Verdict:
         return [once.wide(*point, direction)], expected(subject.alone.wide(*point))
 
     labels = [f"along {subject.paths[group[0]]}" for group in groups]
-    doubt = Doubt(plain, wide)
-    verdict = settle([found], expected(subject.alone(*point)), labels, subject.rounding, doubt)
+    found, wanted = once(*point, direction), expected(subject.alone(*point))
+    verdict = settle([found], wanted, labels, subject.rounding, Doubt(plain, wide))
     return verdict._replace(reason=verdict.reason.replace("its norm", "what reverse mode gives"))
 
 
-def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
+def _dot(a: list[jax.Array], b: list[jax.Array]) -> jax.Array:
     """⟨a, b⟩, summed in float32 at least."""
-    dtype = jnp.promote_types(a.dtype, jnp.float32)
-    return jnp.vdot(a.astype(dtype), b.astype(dtype))
+    dtype = reduce(jnp.promote_types, [t.dtype for t in b], jnp.dtype(jnp.float32))
+    return jnp.asarray(
+        sum(jnp.vdot(x.astype(dtype), y.astype(dtype)) for x, y in zip(a, b, strict=True))
+    )
 
 
 def _host_dot(a: Any, b: Any) -> float:

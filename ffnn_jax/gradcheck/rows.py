@@ -221,11 +221,7 @@ class Doubt(NamedTuple):
 
 
 def settle(
-    found: Gradients,
-    expected: Gradients,
-    labels: Sequence[str],
-    rounding: float,
-    doubt: Doubt,
+    found: Gradients, expected: Gradients, labels: Sequence[str], rounding: float, doubt: Doubt
 ) -> Verdict:
     """Whether found is expected, up to what rounding explains."""
     here = gaps(found, expected, labels)
