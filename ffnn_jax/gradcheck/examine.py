@@ -12,11 +12,11 @@ from ffnn_jax.gradcheck.diagnosis import Context, diagnose
 from ffnn_jax.gradcheck.judge import EPS64, FACTOR, FORMULA, Draw, Judge, Verdict, error
 from ffnn_jax.gradcheck.point import Point, on_leaves
 from ffnn_jax.gradcheck.report import Diagnosis, LeafReport, Report, TransformReport
+from ffnn_jax.gradcheck.transforms import SECOND_ORDER
 from ffnn_jax.gradcheck.voices import Voices
 
 VALUE_ROUNDINGS = 32.0  # allowed for an output, of which there is one draw: luck is in it
 LINEAR = 1e-6  # how far from linear in the cotangent a rule may be, relative
-SECOND_ORDER = ("grad of grad", "forward over reverse")
 
 
 class Examined(NamedTuple):

@@ -12,7 +12,7 @@ import jax
 from ffnn_jax.gradcheck.calls import checkpoint, jit, one_argument, one_output, scan, vmap
 from ffnn_jax.gradcheck.dtypes import integers, x64
 from ffnn_jax.gradcheck.meshes import explicit, sharded
-from ffnn_jax.gradcheck.orders import forward, forward_over_reverse, reverse_over_reverse
+from ffnn_jax.gradcheck.orders import bend, forward, forward_over_reverse, reverse_over_reverse
 from ffnn_jax.gradcheck.primal import Traced
 from ffnn_jax.gradcheck.report import TransformReport
 from ffnn_jax.gradcheck.rows import Function, Subject, Verdict, said
@@ -32,6 +32,8 @@ TRANSFORMS: tuple[str, ...] = (
     "shard_map",
     "Explicit mesh",
 )
+
+SECOND_ORDER = ("grad of grad", "forward over reverse")
 
 
 def check_transforms(
@@ -69,9 +71,10 @@ def check_transforms(
     paths = [f"leaf {i}" for i in range(len(leaves))] if paths is None else paths
     subject = Subject(rule, plain, list(leaves), list(cotangent), whole, paths)
     reports = []
+    bent = bend(subject) if any(name in SECOND_ORDER for name in names) else subject
     for name in names:
         try:
-            verdict = ROWS[name](subject)
+            verdict = ROWS[name](bent if name in SECOND_ORDER else subject)
         except Exception as error:  # whatever the rule raises under a transform is a verdict
             verdict = Verdict("not supported", said(error))
         if verdict is not None:
