@@ -140,6 +140,38 @@ def test_extreme_logits_by_hand(label, value, gradient, binary_value, binary_gra
         np.testing.assert_allclose(found, [slope], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "a", "expected"),
+    [
+        ("float32", (0.0, 0.0, 1e30), (-1.5, -0.5, 2)),
+        ("float32", (0.0, 0.0, 1e4), (-1.5, -0.5, 2)),
+        ("float32", (0.0, -1e4, 1e30), (-2, 0, 2)),
+        ("float32", (-1.0, -1.0, 90.0), (-1.5, -0.5, 2)),
+        ("bfloat16", (0.0, 0.0, 20.0), (-1.5, -0.5, 2)),
+        ("float16", (0.0, 0.0, 90.0), (-1.5, -0.5, 2)),
+        ("float16", (-1.0, 1.0, 1e4), (-1.119203, -0.880797, 2)),
+    ],
+)
+def test_the_ratio_of_small_probabilities_keeps_its_digits(dtype, a, expected):
+    """Softmax of a logit far above the others, with binary cross-entropy, y the first class."""
+    loss = TABLE["binary_cross_entropy"]
+    found = outputs.grad_a("softmax", loss, jnp.asarray([a], dtype), jnp.array([0]))
+    digits = 4 * float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(found[0].astype(np.float32), expected, rtol=digits, atol=digits)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("output", "loss"), PAIRS)
+def test_gradient_by_one_hot_targets(output, loss):
+    """∂ℓ/∂y_j at y_j = 0 and 1 is the slope of the definition, which is linear or quadratic in y."""
+    a, y = pre_activations(output, loss), np.eye(4)[CLASSES]
+    of_y = partial(outputs.example_losses, output, TABLE[loss], jnp.asarray(a))
+    found = jax.grad(lambda y: jnp.sum(of_y(y)))(jnp.asarray(y))
+    for j in range(4):
+        up, down = (by_definition(output, loss, a, y + s * np.eye(4)[j]) for s in (0.5, -0.5))
+        np.testing.assert_allclose(found[:, j], up - down, rtol=1e-10)
+
+
 def test_probability_0_of_a_class_that_did_not_happen():
     """0 · log 0 = 0, also in the gradient by ŷ."""
     yhat, y = jnp.array([[0.0, 1.0]]), jnp.array([[0.0, 1.0]])

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 
 import chex
 import jax
@@ -352,25 +351,25 @@ def test_a_real_signal():
     """SIGINT to a process inside fit: it goes on after fit with the result in hand."""
     program = textwrap.dedent(
         """
-        import sys, warnings, jax, numpy as np, optax
+        import warnings, jax, numpy as np, optax
         import ffnn_jax as ffnn
         net = ffnn.Network((64, 256, 10), output="softmax")
         x, y = np.ones((4000, 64), np.float32), np.zeros(4000, np.int32)
         warnings.simplefilter("ignore")
-        print("go", flush=True)
         result = ffnn.fit(net, (x, y), key=jax.random.key(0), optimizer=optax.sgd(1e-6),
-                          batch_size=20, epochs=10**6)
+                          batch_size=20, epochs=10**6, progress=True)
         print("epochs", len(result.history.loss), bool(np.all(np.isfinite(result.params[0].W))))
         """
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout.readline() == "go\n"
-    timer = threading.Timer(5, process.send_signal, [signal.SIGINT])
-    timer.start()
+    said = ""
+    while "epoch" not in said and process.poll() is None:  # compiled, and in the middle of it
+        said += process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    assert process.returncode == 0, said + err
     assert out.startswith("epochs ")
     assert out.endswith("True\n")
 
