@@ -309,13 +309,9 @@ def test_state():
         )
         more = {**more, "objective": "loss"}
         refused(TypeError, "objective: expected a function", fn, NET, SGD, good, X, CLASSES, **more)
-        for objective, message in (
-            (lambda net, p, x, y: 0.0, r"objective: expected a function of \(net, params, x, y"),
-            (lambda net, p, x, y, weights: p[0].b, r"objective: .* one floating number, got float32"),
-            (lambda net, p, x, y, weights: 3, "objective: .* one floating number, got int32"),
-        ):
-            more = {**more, "objective": objective}
-            refused(TypeError, message, fn, NET, SGD, good, X, CLASSES, **more)
+        more = {**more, "objective": lambda net, p, x, y: 0.0}
+        message = r"objective: expected a function of \(net, params, x, y"
+        refused(TypeError, message, fn, NET, SGD, good, X, CLASSES, **more)
 
 
 def test_the_state_of_another_optimizer():

@@ -274,6 +274,17 @@ def test_no_accuracy_of_a_single_quantity():
     assert result.history.validation_accuracy is None
 
 
+@pytest.mark.parametrize(
+    ("result", "got"), [(lambda p: p[0].b, r"float32\[8\]"), (lambda p: 3, "int32")]
+)
+def test_an_objective_that_is_not_one_number(result, got):
+    def objective(net, params, x, y, weights=None):
+        return result(params)
+
+    with pytest.raises(TypeError, match=f"objective: .* one floating number, got {got}"):
+        fit(objective=objective)
+
+
 def test_penalty_as_objective():
     def penalised(net, params, x, y, *, weights=None):
         penalty = sum(jnp.sum(layer.W**2) for layer in params)
