@@ -163,7 +163,7 @@ def test_the_ratio_of_small_probabilities_keeps_its_digits(dtype, a, expected):
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(("output", "loss"), PAIRS)
 def test_gradient_by_one_hot_targets(output, loss):
-    """∂ℓ/∂y_j at y_j = 0 and 1 is the slope of the definition, which is linear or quadratic in y."""
+    """∂ℓ/∂y_j at y_j = 0 and 1 is the slope of the definition: linear or quadratic in y."""
     a, y = pre_activations(output, loss), np.eye(4)[CLASSES]
     of_y = partial(outputs.example_losses, output, TABLE[loss], jnp.asarray(a))
     found = jax.grad(lambda y: jnp.sum(of_y(y)))(jnp.asarray(y))

@@ -14,6 +14,7 @@ import numpy as np
 from ffnn_jax.gradcheck.formulas import formula_fault
 from ffnn_jax.gradcheck.report import Diagnosis
 
+EXACTLY = 1e-6  # how near sorted entries have to be: one wrong entry hardly moves the others
 FEW = 0.85  # wrong entries up to this share are some entries; above it is the whole leaf
 PARTS = {
     "first": slice(0, 1),
@@ -254,7 +255,8 @@ def _permuted(e: Evidence) -> Diagnosis | None:
                 )
     spread = np.linalg.norm(t - np.mean(t))
     off = np.linalg.norm(np.sort(t, axis=None) - np.sort(f, axis=None))
-    if off <= e.allowed * np.linalg.norm(t) and spread > 10 * e.allowed * np.linalg.norm(t):
+    margin = min(e.allowed, EXACTLY) if e.context else e.allowed
+    if off <= margin * np.linalg.norm(t) and spread > 10 * e.allowed * np.linalg.norm(t):
         return Diagnosis("permuted", "the entries are those of the gradient, at other places")
     return None
 
