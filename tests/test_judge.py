@@ -162,6 +162,7 @@ def test_a_wrong_rule_is_not_tried_under_transforms():
 
 # Gradients that are meant to differ --------------------------------------------------------------
 
+
 def straight(x):
     return jnp.round(x)
 

@@ -137,7 +137,8 @@ def test_training_steps(jit):
         epoch(state)
         report = ffnn.check_rules(epoch, (state,))
     assert report.ok
-    (rule,) = report.rules
+    rule, *others = report.rules
+    assert all("JAX's own" in other.reason for other in others)
     assert rule.name == "_loss"
     assert rule.calls == 3
     assert "backprop.py:" in rule.location
@@ -182,4 +183,13 @@ def test_bad_input():
     with pytest.raises(TypeError, match="args: expected a tuple"):
         ffnn.check_rules(sine, X)
     with pytest.raises(ValueError, match="it met none"):
-        ffnn.check_rules(lambda x: jax.nn.relu(x), (X,))
+        ffnn.check_rules(lambda x: jnp.sin(x), (X,))
+
+
+def test_rules_of_jax_are_listed_and_not_judged():
+    report = ffnn.check_rules(jax.jit(lambda x: jax.nn.relu(cube(x))), (X,))
+    assert [rule.name for rule in report.rules] == ["cube", "relu"]
+    relu = report.rules[1]
+    assert (relu.ok, relu.calls, relu.reports) == (None, 1, ())
+    assert "functions.py:" in relu.location
+    assert "relu  JAX's own" in str(report)

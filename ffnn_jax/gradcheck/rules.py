@@ -3,7 +3,7 @@
 A function is run once, and each call of a `jax.custom_vjp` or `jax.custom_jvp` on the way, also
 inside jit, vmap, scan, cond, grad and a library's training step, leaves a note: which rule it was,
 where it is written, and the arrays that it was called with. Then each rule is checked by itself.
-JAX's own rules are not listed.
+JAX's own rules are listed, and not judged: they are the convention by which the others are.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from ffnn_jax.gradcheck.report import Report, plain_data, wrapped
 from ffnn_jax.gradcheck.voices import Voices
 
 POINTS = 2  # of the inputs that a rule was called with in one form, how many it is checked at
+JAX_OWN = "JAX's own, by which others are judged"
 NOTES = 4  # and in how many forms
 
 
@@ -36,9 +37,9 @@ class RuleReport(NamedTuple):
       name: the name of the function that has the rule.
       location: `file.py:line` of that function.
       calls: how often it was called while the function ran.
-      ok: whether it is right at the inputs it was called with; None where it could not be checked.
+      ok: whether it is right at the inputs it was called with; None where it was not checked.
       reports: the `Report` of each point that it was checked at.
-      reason: why it could not be checked, or "".
+      reason: why it was not checked, or "".
       findings: what goes wrong at hard inputs, where they were asked for.
     """
 
@@ -56,7 +57,8 @@ class RulesReport(NamedTuple):
 
     Attributes:
       ok: whether no rule is wrong at the inputs it really gets.
-      rules: one `RuleReport` for each place where a rule is written, in the order of first calls.
+      rules: one `RuleReport` for each place where a rule is written, in the order of first calls,
+        those that come with JAX last.
     """
 
     ok: bool
@@ -76,8 +78,9 @@ class RulesReport(NamedTuple):
         lines = [f"{'rule':{width}}  {'verdict':9}  {'calls':>6}  written at"]
         for rule in self.rules:
             verdict = {True: "right", False: "WRONG", None: "unchecked"}[rule.ok]
+            verdict = "JAX's own" if rule.reason == JAX_OWN else verdict
             lines.append(f"{rule.name:{width}}  {verdict:9}  {rule.calls:6}  {rule.location}")
-            if rule.reason:
+            if rule.reason not in ("", JAX_OWN):
                 lines.append(f"    {rule.reason}")
             for report in rule.reports:
                 for leaf in (*report.leaves, *report.values):
@@ -110,7 +113,7 @@ def check_rules(
 
     Raises:
       TypeError: fn is no function, or args is no tuple.
-      ValueError: fn meets no custom rule other than JAX's own.
+      ValueError: fn meets no custom rule.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -133,11 +136,12 @@ def check_rules(
         jax.block_until_ready(fn(*args))
         jax.effects_barrier()
     if not notes:
-        raise ValueError("fn: expected a function with custom rules, but it met none (JAX's apart)")
+        raise ValueError("fn: expected a function with custom rules, but it met none")
     places: dict[tuple, list[_Note]] = {}
     for note in notes.values():
         places.setdefault(tuple(map(_code, _functions(note.rule))), []).append(note)
-    rules = tuple(_check(found, hard, deliberate) for found in places.values())
+    others_first = sorted(places.values(), key=lambda found: _comes_with_jax(found[0].rule))
+    rules = tuple(_check(found, hard, deliberate) for found in others_first)
     return RulesReport(all(rule.ok is not False for rule in rules), rules)
 
 
@@ -185,7 +189,7 @@ def _listening(notes: dict[tuple, _Note]) -> Iterator[None]:
     def listening_to(call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)
         def heard(rule: Any, *args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() == thread and not _comes_with_jax(rule):
+            if threading.get_ident() == thread:
                 _note(notes, rule, args, kwargs)
             return call(rule, *args, **kwargs)
 
@@ -206,7 +210,7 @@ def _listening(notes: dict[tuple, _Note]) -> Iterator[None]:
 def _note(notes: dict[tuple, "_Note"], rule: Any, args: tuple, kwargs: dict) -> None:
     """Notes that a rule is called, and has the running function send the arrays."""
     leaves, tree = jax.tree.flatten((args, kwargs))
-    arrays = [leaf for leaf in leaves if _is_array(leaf)]
+    arrays = [] if _comes_with_jax(rule) else [leaf for leaf in leaves if _is_array(leaf)]
     avals = tuple((t.shape, t.dtype) for t in arrays)
     note = notes.setdefault((id(rule), tree, avals), _Note(rule, leaves, tree))
     jax.debug.callback(note.add, *(_sent(t) for t in arrays))
@@ -232,6 +236,8 @@ def _check(notes: list["_Note"], hard: bool, deliberate: Sequence[str]) -> RuleR
     """The verdict on one place where a rule is written, from all the notes about it."""
     name, location = _place(notes[0].rule)
     calls = sum(note.calls for note in notes)
+    if _comes_with_jax(notes[0].rule):
+        return RuleReport(name, location, calls, None, (), JAX_OWN)
     if name in deliberate:
         return RuleReport(name, location, calls, None, (), "deliberate: not judged")
     reports: list[Report] = []
