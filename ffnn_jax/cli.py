@@ -141,7 +141,7 @@ def _report(arguments: argparse.Namespace) -> Any:
             f"returns one; got {type(example).__name__}"
         )
     if arguments.rules:
-        return check_rules(function, example, **({"hard": True} if arguments.hard else {}))
+        return check_rules(function, example, hard=arguments.hard)
     return check_gradients(function, example)
 
 

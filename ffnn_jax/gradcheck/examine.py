@@ -1,8 +1,8 @@
 """From verdicts to reports: what is wrong with each leaf, and probes of a rule that seems right."""
 
 import re
-from functools import partial
-from typing import Any, NamedTuple
+from functools import cached_property, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +19,17 @@ VALUE_ROUNDINGS = 32.0  # allowed for an output, of which there is one draw: luc
 LINEAR = 1e-6  # how far from linear in the cotangent a rule may be, relative
 
 
-class Examined(NamedTuple):
+class Examined:
     """The verdicts, and what is needed to say more about them."""
 
-    voices: Voices
-    point: Point
-    judge: Judge
-    verdicts: list[Verdict]
-    fn: Any
+    def __init__(
+        self, voices: Voices, point: Point, judge: Judge, verdicts: list[Verdict], fn: Any
+    ):
+        self.voices = voices
+        self.point = point
+        self.judge = judge
+        self.verdicts = verdicts
+        self.fn = fn
 
     def leaf(self, i: int) -> LeafReport:
         """The report on leaf i."""
@@ -37,9 +40,9 @@ class Examined(NamedTuple):
         elif ok:
             diagnosis = (
                 self._noise_of_calls(i)
-                or self._not_linear(i)
+                or self._not_linear[i]
                 or self._dtype(i)
-                or self._not_finite_when_eager(i)
+                or self._not_finite_when_eager[i]
             )
             ok = diagnosis is None
         return LeafReport(
@@ -64,13 +67,13 @@ class Examined(NamedTuple):
         draw = self.judge.draws[0]
         assert draw.autodiff is not None
         assert draw.truth is not None
-        found, truth = draw.rule.values[k], draw.truth.values[k]
-        off, achieved = error(found, truth), error(draw.autodiff.values[k], truth)
+        found, truth = draw.rule.value(k), draw.truth.value(k)
+        off, achieved = error(found, truth), error(draw.autodiff.value(k), truth)
         allowed = max(FACTOR * achieved, VALUE_ROUNDINGS * float(jnp.finfo(dtype).eps))
         if draw.rule_wide is None:
             same = off <= allowed
         else:  # the forward pass of the rule in float64: 0 apart from constants of the dtype
-            apart = error(draw.rule_wide.values[k], truth)
+            apart = error(draw.rule_wide.value(k), truth)
             constants = max(FACTOR * achieved, float(jnp.finfo(dtype).eps))
             same = apart <= FORMULA or (apart <= constants and off <= allowed)
         if same and (np.all(np.isfinite(found)) or not np.all(np.isfinite(truth))):
@@ -100,10 +103,10 @@ class Examined(NamedTuple):
             i,
             self.point.paths,
             np.asarray(leaves[i], np.float64),
-            draw.truth.grads,
+            [draw.truth.grad(j) for j in range(len(leaves))],
             draw.cotangents,
-            lambda leaf, c: rule([*leaves[:i], leaf, *leaves[i + 1 :]], c).grads[i],
-            lambda leaf, c: self.voices.truth([*leaves[:i], leaf, *leaves[i + 1 :]], c).grads[i],
+            lambda leaf, c: rule([*leaves[:i], leaf, *leaves[i + 1 :]], c).grad(i),
+            lambda leaf, c: self.voices.truth([*leaves[:i], leaf, *leaves[i + 1 :]], c).grad(i),
             self._lengths(),
         )
 
@@ -123,25 +126,28 @@ class Examined(NamedTuple):
 
     # Probes of the rule alone --------------------------------------------------------------------
 
-    def _again(self, i: int, voices: Voices) -> float:
-        """How far the rule is from itself when it is run once more."""
-        draw = self.judge.draws[0]
-        try:
-            return error(
-                voices.rule(self.point.leaves, draw.cotangents).grads[i], draw.rule.grads[i]
-            )
-        except Exception:
-            return 0.0
+    @cached_property
+    def _again(self) -> list[float]:
+        """How far the gradient of each leaf is from itself when the rule is run once more."""
+        return self._from_itself(self.voices)
+
+    @cached_property
+    def _traced_again(self) -> list[float]:
+        """The same when it is traced once more."""
+        rule = partial(on_leaves, self.fn, self.point)
+        return self._from_itself(Voices(rule, self.voices.plain, self.point.leaves))
+
+    def _from_itself(self, voices: Voices) -> list[float]:
+        draw, leaves = self.judge.draws[0], self.point.leaves
+        again = voices.rule(leaves, draw.cotangents)
+        return [error(again.grad(i), draw.rule.grad(i)) for i in range(len(leaves))]
 
     def _noise_of_calls(self, i: int) -> Diagnosis | None:
-        return self._noise_if(i, self._again(i, self.voices))
+        return self._noise_if(i, self._again[i])
 
     def _noise(self, i: int) -> Diagnosis | None:
         """Not the same twice, from call to call or from trace to trace."""
-        fresh = Voices(
-            partial(on_leaves, self.fn, self.point), self.voices.plain, self.point.leaves
-        )
-        return self._noise_of_calls(i) or self._noise_if(i, self._again(i, fresh))
+        return self._noise_of_calls(i) or self._noise_if(i, self._traced_again[i])
 
     def _noise_if(self, i: int, off: float) -> Diagnosis | None:
         eps = float(jnp.finfo(self.voices.inputs[i].dtype).eps)
@@ -150,42 +156,46 @@ class Examined(NamedTuple):
         message = f"the same call gave another gradient, off by {off:.2g} of its norm"
         return Diagnosis("noise", message)
 
-    def _not_linear(self, i: int) -> Diagnosis | None:
-        """Cotangents of 0, 1, a single 1, opposite, much larger and in sums."""
-        draw, verdict = self.judge.draws[0], self.verdicts[i]
+    @cached_property
+    def _not_linear(self) -> list[Diagnosis | None]:
+        """Of each leaf: cotangents of 0, 1, a single 1, opposite, much larger and in sums."""
+        draw, leaves = self.judge.draws[0], self.point.leaves
         voice = self.voices.rule if draw.rule_wide is None else self.voices.rule_wide
+        found: list[Diagnosis | None] = [None] * len(leaves)
+        for name, once, parts in _sums(draw.cotangents):
+            apart = [voice(leaves, once).grad(i) for i in range(len(leaves))]
+            sizes = [_norm(t) for t in apart]
+            for factor, c in parts:
+                for i, t in enumerate(map(voice(leaves, c).grad, range(len(leaves)))):
+                    apart[i] = apart[i] - factor * t
+                    sizes[i] += abs(factor) * _norm(t)
+            largest = max([1.0, *(abs(factor) for factor, _ in parts)])
+            for i in range(len(leaves)):
+                off = _norm(apart[i])
+                if found[i] is None and not off <= self._linear(i, sizes[i], largest):
+                    message = f"{name}: off by {off / (sizes[i] or 1.0):.2g}"
+                    found[i] = Diagnosis("nonlinear-cotangent", message)
+        return found
+
+    def _linear(self, i: int, size: float, largest: float) -> float:
+        """What rounding may do to sums of gradients of leaf i whose norms add up to size."""
+        wide, verdict = self.judge.draws[0].rule_wide is not None, self.verdicts[i]
         eps = float(jnp.finfo(self.voices.inputs[i].dtype).eps)
-        margin = 256 * eps if draw.rule_wide is None else LINEAR
         floor = 0.0
         if verdict.truth is not None and np.isfinite(verdict.allowed):
-            size = float(np.linalg.norm(np.nan_to_num(verdict.truth))) or 1.0
-            floor = verdict.allowed * size * (1.0 if draw.rule_wide is None else EPS64 / eps)
+            truth = _norm(np.nan_to_num(verdict.truth)) or 1.0
+            floor = largest * verdict.allowed * truth * (EPS64 / eps if wide else 1.0)
+        return (LINEAR if wide else 256 * eps) * size + floor
 
-        def rule(cotangents: list[np.ndarray]) -> np.ndarray:
-            return voice(self.point.leaves, cotangents).grads[i]
-
-        for name, once, parts in _sums(draw.cotangents):
-            got = rule(once)
-            terms = [factor * rule(c) for factor, c in parts]
-            sizes = sum(float(np.linalg.norm(t)) for t in terms) + float(np.linalg.norm(got))
-            off = float(np.linalg.norm(got - sum(terms, start=np.zeros_like(got))))
-            if not off <= margin * sizes + floor * max(1.0, *(abs(f) for f, _ in parts), 1.0):
-                return Diagnosis("nonlinear-cotangent", f"{name}: off by {off / (sizes or 1):.2g}")
-        return None
-
-    def _not_finite_when_eager(self, i: int) -> Diagnosis | None:
-        """NaN that compiling the whole takes away, such as that of 0 · ∞ by a mask."""
-        draw = self.judge.draws[0]
+    @cached_property
+    def _not_finite_when_eager(self) -> list[Diagnosis | None]:
+        """Of each leaf: NaN that compiling the whole takes away, as that of 0 · ∞ by a mask."""
+        draw, leaves = self.judge.draws[0], self.point.leaves
         try:
-            eager = self.voices.eager(self.point.leaves, draw.cotangents).grads[i]
+            eager = self.voices.eager(leaves, draw.cotangents)
         except Exception:  # the row "jit" tells of that
-            return None
-        bad = ~np.isfinite(eager) & np.isfinite(draw.rule.grads[i])
-        if not np.any(bad):
-            return None
-        first = [int(n) for n in np.argwhere(bad)[0]]
-        message = f"{np.sum(bad)} of {bad.size} entries are without jit, the first at {first}"
-        return Diagnosis("non-finite", message)
+            return [None] * len(leaves)
+        return [_lost(eager.grad(i), np.isfinite(draw.rule.grad(i))) for i in range(len(leaves))]
 
     def _dtype(self, i: int) -> Diagnosis | None:
         """A gradient of a shorter dtype than its leaf."""
@@ -193,6 +203,19 @@ class Examined(NamedTuple):
         if jnp.finfo(got).bits >= jnp.finfo(leaf).bits:
             return None
         return Diagnosis("precision", f"the gradient of a {leaf} leaf is {got}")
+
+
+def _lost(eager: np.ndarray, finite: np.ndarray) -> Diagnosis | None:
+    bad = ~np.isfinite(eager) & finite
+    if not np.any(bad):
+        return None
+    first = [int(n) for n in np.argwhere(bad)[0]]
+    message = f"{np.sum(bad)} of {bad.size} entries are without jit, the first at {first}"
+    return Diagnosis("non-finite", message)
+
+
+def _norm(x: np.ndarray) -> float:
+    return float(np.linalg.norm(x))
 
 
 def _sums(c: list[np.ndarray]) -> list[tuple[str, list, list[tuple[float, list]]]]:

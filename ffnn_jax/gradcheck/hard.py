@@ -107,14 +107,14 @@ def _at(
     rule = voices.rule(point, cotangents)
     near = None
     for i, path in enumerate(paths):
-        found, right = rule.grads[i], truth.grads[i]
+        found, right = rule.grad(i), truth.grad(i)
         info = jnp.finfo(voices.inputs[i].dtype)
         if not _finite([right]) or np.abs(right).max(initial=0) > float(info.max) / 4:
             continue
         if _finite([found]) and not _lost(found, right, info):
             continue
         near = near or [voices.truth(_moved(point, s), cotangents) for s in (NEARBY, -NEARBY)]
-        if not all(_close(right, voice.grads[i], info) for voice in near):
+        if not all(_close(right, voice.grad(i), info) for voice in near):
             continue
         yield _finding(voices, point, cotangents, i, path, inputs, found, right)
 
@@ -125,7 +125,7 @@ def _finding(voices, point, cotangents, i, path, inputs, found, right) -> Findin
         kind = "non-finite"
     else:
         at = tuple(np.unravel_index(np.argmax(np.abs(found - right)), found.shape))
-        wide = voices.rule_wide(point, cotangents).grads[i]
+        wide = voices.rule_wide(point, cotangents).grad(i)
         kind = "imprecise" if error(wide, right) <= 1e-6 else "wrong"
     return Finding(kind, path, inputs, f"is {found[at]:.6g} where {right[at]:.6g} is right")
 

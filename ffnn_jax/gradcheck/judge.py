@@ -31,14 +31,60 @@ DIRECTIONS = 4  # and beyond that so many random directions
 SMALL = 64  # a leaf of so many entries is differenced whole where autodiff cannot go
 
 
-class Draw(NamedTuple):
-    """One cotangent, and what each voice says for it; None where it cannot speak."""
+class Draw:
+    """One cotangent, and what each voice says for it; None where it cannot speak.
 
-    cotangents: list[np.ndarray]
-    rule: Voice
-    autodiff: Voice | None
-    truth: Voice | None
-    rule_wide: Voice | None
+    The voices are heard when they are asked for, and once more after `forget`, so that not all of
+    their gradients need be there at the same time.
+    """
+
+    def __init__(self, voices: Voices, leaves: Sequence[Any], cotangents: list[np.ndarray]):
+        self.cotangents = cotangents
+        self._voices = voices
+        self._leaves = leaves
+        self._heard: dict[str, Voice | None] = {}
+
+    @property
+    def rule(self) -> Voice:
+        """The rule. Raises whatever it raises."""
+        if "rule" not in self._heard:
+            self._heard["rule"] = self._voices.rule(self._leaves, self.cotangents)
+        voice = self._heard["rule"]
+        assert voice is not None
+        return voice
+
+    @property
+    def autodiff(self) -> Voice | None:
+        """Autodiff in the same dtypes; None as for `truth`."""
+        return self._hear("autodiff")
+
+    @property
+    def truth(self) -> Voice | None:
+        """Autodiff in float64; None where it cannot go, through some loops and callbacks."""
+        return self._hear("truth")
+
+    @property
+    def rule_wide(self) -> Voice | None:
+        """The formulas of the rule in float64; None where they cannot be run there."""
+        return self._hear("rule_wide")
+
+    @property
+    def best(self) -> Voice:
+        """The rule in float64 if it can be had, else in its dtypes."""
+        return self.rule_wide or self.rule
+
+    def forget(self, but_truth: bool) -> None:
+        """Lets go of the gradients that were heard, but for those of the truth if so wished."""
+        kept = ("truth",) if but_truth else ()
+        self._heard = {n: v for n, v in self._heard.items() if v is None or n in kept}
+
+    def _hear(self, name: str) -> Voice | None:
+        if name not in self._heard:
+            try:
+                self._heard[name] = getattr(self._voices, name)(self._leaves, self.cotangents)
+            except Exception:
+                self._heard[name] = None
+        return self._heard[name]
 
 
 class Verdict(NamedTuple):
@@ -75,15 +121,16 @@ class Judge:
         self.leaves = [np.asarray(leaf, np.float64) for leaf in leaves]
         self.draws = draws
         self._noises: dict[float, list[Voice]] = {}
+        self._errors = self._compared() if draws[0].truth and draws[0].autodiff else []
         self._random = np.random.default_rng(0)
 
     def verdict(self, i: int) -> Verdict:
         """The verdict on leaf i."""
-        if self.draws[0].truth is None:
+        if not self._errors:
             return self._by_differences(i, "autodiff cannot differentiate the function")
-        if not all(np.all(np.isfinite(t)) for t in self._of("truth", i)):
-            return self._where_autodiff_is_not_finite(i)
-        errors = self._errors(i)
+        if not all(np.all(np.isfinite(self._truth(draw, i))) for draw in self.draws[:1]):
+            return self._by_differences(i, "autodiff of the function is not finite here")
+        errors = self._errors[i]
         formula = self._formula(i, errors)
         if formula is False:
             return self._settled(i, errors)
@@ -91,18 +138,28 @@ class Judge:
 
     # By the three voices -------------------------------------------------------------------------
 
-    def _errors(self, i: int) -> "_Errors":
+    def _compared(self) -> "list[_Errors]":
+        """The errors of every leaf, one draw after the other."""
+        rows = []
+        for draw in self.draws:
+            rows.append([self._of_draw(draw, i) for i in range(len(self.leaves))])
+            draw.forget(but_truth=draw is self.draws[0])
+        return [self._gathered(i, [row[i] for row in rows]) for i in range(len(self.leaves))]
+
+    def _of_draw(self, draw: Draw, i: int) -> tuple[float, float, float | None]:
+        """The errors of rule, autodiff and the rule in float64, against the truth."""
+        assert draw.truth is not None
+        assert draw.autodiff is not None
+        truth, wide = draw.truth.grad(i), draw.rule_wide
+        of_rule, of_autodiff = error(draw.rule.grad(i), truth), error(draw.autodiff.grad(i), truth)
+        return of_rule, of_autodiff, None if wide is None else error(wide.grad(i), truth)
+
+    def _gathered(self, i: int, rows: list[tuple[float, float, float | None]]) -> "_Errors":
         eps = float(jnp.finfo(self.voices.inputs[i].dtype).eps)
-        truth, rule = self._of("truth", i), self._of("rule", i)
-        autodiff = [error(a, t) for a, t in zip(self._of("autodiff", i), truth, strict=True)]
-        wide = self._of("rule_wide", i)
-        return _Errors(
-            eps,
-            [error(r, t) for r, t in zip(rule, truth, strict=True)],
-            autodiff,
-            [error(w, t) for w, t in zip(wide, truth, strict=True)] if wide else None,
-            max(filter(np.isfinite, autodiff), default=0.0),
-        )
+        rule, autodiff = [row[0] for row in rows], [row[1] for row in rows]
+        wide = [row[2] for row in rows if row[2] is not None]
+        achieved = max(filter(np.isfinite, autodiff), default=0.0)
+        return _Errors(eps, rule, autodiff, wide if len(wide) == len(rows) else None, achieved)
 
     def _formula(self, i: int, errors: "_Errors") -> bool | None:
         """Whether the formulas of the rule are right in float64; None where it cannot run there."""
@@ -122,7 +179,7 @@ class Judge:
 
     def _only_constants_differ(self, i: int, errors: "_Errors") -> bool:
         """Whether each entry is off by no more than constants rounded to the dtype account for."""
-        pairs = zip(self._of("rule_wide", i), self._of("truth", i), strict=True)
+        pairs = [(draw.best.grad(i), self._truth(draw, i)) for draw in self.draws]
         return all(
             error(w, t) <= errors.eps
             and np.all(np.abs(w - t) <= 2 * errors.eps * np.maximum(np.abs(t), _rms(t)))
@@ -142,7 +199,8 @@ class Judge:
         if ok and formula and self._is_coarse(i, errors, worst):
             ok = False
         draw = self.draws[worst]
-        found, truth = draw.rule.grads[i], self._truth(draw, i)
+        truth = self._truth(draw, i)
+        found = np.zeros(0) if ok else draw.rule.grad(i)
         verdict = Verdict(
             ok, errors.rule[worst], errors.achieved, allowed, formula, found, truth, worst
         )
@@ -157,7 +215,7 @@ class Judge:
             errors.achieved, self._noise(i), errors.eps
         ):
             return False
-        found = self.draws[worst].rule.grads[i]
+        found = self.draws[worst].rule.grad(i)
         return bool(np.all(np.asarray(jnp.asarray(found, jnp.bfloat16), np.float64) == found))
 
     def _noise(self, i: int, times: float = 1.0) -> float:
@@ -169,7 +227,7 @@ class Judge:
                 for seed in range(NOISES)
             ]
         truth = self._truth(draw, i)
-        found = [error(noisy.grads[i], truth) for noisy in self._noises[times]]
+        found = [error(noisy.grad(i), truth) for noisy in self._noises[times]]
         return max(filter(np.isfinite, found), default=0.0)
 
     def _noise_of_float64(self, i: int, errors: "_Errors") -> float:
@@ -219,7 +277,7 @@ class Judge:
         series = errors.rule if errors.wide is None else errors.wide
         worst = int(np.argmax(series))
         draw = self.draws[worst]
-        found = (draw.rule_wide or draw.rule).grads[i]
+        found = draw.best.grad(i)
         truth = self._truth(draw, i)
         allowed = max(FACTOR * errors.achieved, ROUNDINGS * errors.eps)
         base = Verdict(
@@ -251,7 +309,7 @@ class Judge:
     def _entries(self, i: int, draw: Draw, where: np.ndarray) -> list["_Entry"]:
         """Some of the entries in `where`, each with what differences say of it."""
         leaf, objective = self.leaves[i], self._objective(i, draw)
-        found, truth = (draw.rule_wide or draw.rule).grads[i], self._truth(draw, i)
+        found, truth = draw.best.grad(i), self._truth(draw, i)
         places = np.argwhere(where)
         if len(places) > ENTRIES:
             gaps = np.abs(found - truth)[tuple(places.T)]
@@ -277,13 +335,10 @@ class Judge:
                 truth[entry.place] = entry.value
         return truth
 
-    def _where_autodiff_is_not_finite(self, i: int) -> Verdict:
-        return self._by_differences(i, "autodiff of the function is not finite here")
-
     def _by_differences(self, i: int, why: str) -> Verdict:
         """The verdict where there is no gradient but the rule's to go by."""
         leaf, draw = self.leaves[i], self.draws[0]
-        found = (draw.rule_wide or draw.rule).grads[i]
+        found = draw.best.grad(i)
         coarse = self.voices.sees_dtypes
         allowed = 2e-2 if coarse else 1e-3
         eps = float(jnp.finfo(self.voices.inputs[i].dtype).eps)
@@ -332,14 +387,9 @@ class Judge:
         note = f"{base.note}: by differences"
         return base._replace(ok=off <= base.allowed, error=off, truth=truth, kinks=kinks, note=note)
 
-    def _of(self, voice: str, i: int) -> list[np.ndarray]:
-        """What one of the voices says of leaf i, for each draw."""
-        heard = [getattr(draw, voice) for draw in self.draws]
-        return [v.grads[i] for v in heard] if heard[0] is not None else []
-
     def _truth(self, draw: Draw, i: int) -> np.ndarray:
         assert draw.truth is not None
-        return draw.truth.grads[i]
+        return draw.truth.grad(i)
 
 
 class _Errors(NamedTuple):

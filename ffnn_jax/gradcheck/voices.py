@@ -18,7 +18,7 @@ Arrays = list[np.ndarray]
 
 
 class Voice(NamedTuple):
-    """What one of them says at one point, for one cotangent, in float64.
+    """What one of them says at one point, for one cotangent, in the dtypes that it speaks in.
 
     Attributes:
       values: the outputs of the function, as they are under differentiation.
@@ -27,6 +27,14 @@ class Voice(NamedTuple):
 
     values: Arrays
     grads: Arrays
+
+    def value(self, k: int) -> np.ndarray:
+        """Output k, in float64."""
+        return np.asarray(self.values[k], np.float64)
+
+    def grad(self, i: int) -> np.ndarray:
+        """The gradient of leaf i, in float64."""
+        return np.asarray(self.grads[i], np.float64)
 
 
 class Voices:
@@ -168,7 +176,7 @@ class Voices:
             return self._voice(pull(_wide([*leaves, *cotangents]), *noise))
 
     def _voice(self, results: list[Any]) -> Voice:
-        arrays = [np.asarray(t, np.float64) for t in results]
+        arrays = [np.asarray(t) for t in results]
         return Voice(arrays[: len(self.outputs)], arrays[len(self.outputs) :])
 
 
