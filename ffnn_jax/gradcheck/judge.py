@@ -128,7 +128,7 @@ class Judge:
         """The verdict on leaf i."""
         if not self._errors:
             return self._by_differences(i, "autodiff cannot differentiate the function")
-        if not all(np.all(np.isfinite(self._truth(draw, i))) for draw in self.draws[:1]):
+        if not np.all(np.isfinite(self._truth(self.draws[0], i))):
             return self._by_differences(i, "autodiff of the function is not finite here")
         errors = self._errors[i]
         formula = self._formula(i, errors)
