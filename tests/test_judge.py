@@ -269,3 +269,11 @@ def test_rules_that_are_meant_to_differ():
     report = ffnn.check_rules(rounded, (X,), deliberate=["straight"])
     assert report.ok
     assert report.rules[0].reason == "deliberate: not judged"
+
+
+@pytest.mark.parametrize(("slope", "ok"), [(1.7578125, True), (1.9, False)])
+def test_constants_of_a_short_dtype(slope, ok):
+    """λα as one number of bfloat16, and as the product of two: a rounding apart, and no more."""
+    scale, alpha = jnp.bfloat16(1.0507), jnp.bfloat16(1.6733)
+    fn = with_rule(lambda x: x * scale * alpha, lambda x, g: (g * jnp.bfloat16(slope),))
+    assert check(fn, X.astype(jnp.bfloat16)).ok is ok
