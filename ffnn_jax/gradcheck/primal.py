@@ -257,15 +257,24 @@ def _run_opened(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:
     if eqn.primitive.name == "cond":
         branches = [lambda *args, b=branch: _run(b, args, mode) for branch in p["branches"]]
         return list(jax.lax.switch(args[0], branches, *args[1:]))
-    first, second = p["num_consts"], p["num_consts"] + p["num_carry"]
+    inner = _open(p["jaxpr"])[0]
+    carried = _of_equal_rank(eqn.outvars, inner.outvars)  # what is stacked has an axis more outside
+    second = _of_equal_rank(eqn.invars, inner.invars)
+    first = second - carried
 
     def body(carry: list[Any], xs: list[Any]) -> tuple[list[Any], list[Any]]:
         outputs = _run(p["jaxpr"], [*args[:first], *carry, *xs], mode)
-        return outputs[: p["num_carry"]], outputs[p["num_carry"] :]
+        return outputs[:carried], outputs[carried:]
 
     settings = {name: p[name] for name in ("length", "reverse", "unroll")}
     carry, ys = jax.lax.scan(body, args[first:second], args[second:], **settings)
     return [*carry, *ys]
+
+
+def _of_equal_rank(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+    """How many of the variables have the same rank outside a scan and inside it."""
+    pairs = zip(outside, inside, strict=True)
+    return sum(len(one.aval.shape) == len(other.aval.shape) for one, other in pairs)
 
 
 def _run_sharded(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:
