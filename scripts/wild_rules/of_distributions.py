@@ -2,7 +2,10 @@
 
 from wild_rules import Finding, Rule
 
-POWER_LAW = "from numpyro.distributions import DoublyTruncatedPowerLaw as PowerLaw"
+POWER_LAW = (
+    "from functools import partial; from numpyro.distributions import DoublyTruncatedPowerLaw; "
+    "PowerLaw = partial(DoublyTruncatedPowerLaw, validate_args=False)"
+)
 TRUNCATED = "numpyro/distributions/truncated.py"
 DX = "from distrax._src.utils import math as dm; import distrax"
 DQ = "from distreqx.utils import math as dq"
@@ -13,7 +16,7 @@ POINTS = ("(1.5, -2.0, 1.0, 3.0)", "(2.0, 0.5, 1.0, 3.0)", "(1.2, -1.0, 1.0, 3.0
 
 
 def _power_law(name):
-    return f"lambda x, a, low, high: PowerLaw(a, low, high, validate_args=False).{name}(x)"
+    return f"lambda x, a, low, high: PowerLaw(a, low, high.{name}(x)"
 
 
 RULES = (
@@ -113,10 +116,11 @@ FINDINGS = (
         "DoublyTruncatedPowerLaw.cdf outside the support",
         f"{TRUNCATED}:1337",
         POWER_LAW,
-        "jax.grad(lambda x: PowerLaw(-2.0, 1.0, 3.0, validate_args=False).cdf(x))(0.5)",
+        "jax.grad(lambda x: PowerLaw(-2.0, 1.0, 3.0.cdf(x))(0.5)",
         "6.0",
         "0.0",
-        "the value is clipped to 0 there, and to 1 above; the gradient by all four arguments is not",
+        "the value is clipped to 0 there, and to 1 above; the gradient by all four arguments is"
+        " not",
         "",
         (_power_law("cdf"), "(0.5, -2.0, 1.0, 3.0)"),
     ),

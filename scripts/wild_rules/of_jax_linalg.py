@@ -3,7 +3,10 @@
 from wild_rules import Finding, Rule
 
 FILE = "jax/_src/numpy/linalg.py"
-A4 = "jnp.array([[2.0, 0.3, 0.1, 0.0], [0.1, 1.5, 0.2, 0.4], [0.3, 0.0, 1.0, 0.2], [0.5, 0.1, 0.0, 3.0]])"
+A4 = (
+    "jnp.array([[2.0, 0.3, 0.1, 0.0], [0.1, 1.5, 0.2, 0.4], [0.3, 0.0, 1.0, 0.2], [0.5, 0.1,"
+    " 0.0, 3.0]])"
+)
 SLOGDET = "lambda a: jnp.linalg.slogdet(a)[1]"
 
 

@@ -104,7 +104,8 @@ FINDINGS = (
         f"jax.grad({FIXPOINT})(0.7, 4)",
         "jax.grad(" + FIXPOINT + ")(0.7, 4)",
         f"jax.grad({FIXPOINT})(0.7, 0)",
-        "the same loop with min_iterations=0, and the four cosines written out: the sweep back begins"
+        "the same loop with min_iterations=0, and the four cosines written out: the sweep back"
+        " begins"
         " at iteration 0 and not at the last",
         "",
         (f"lambda a: ({FIXPOINT})(a, 4)", "(0.7,)"),

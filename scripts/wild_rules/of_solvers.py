@@ -144,9 +144,10 @@ FINDINGS = (
         " (jnp.array([0.0, -jnp.inf]),), (jnp.array([1.0, 0.0]),))[1]",
         "np.nan",
         "0.0",
-        "the case that it is there for; 0 · log 0 with the zero tangent of the weights. Reverse mode is"
+        "the case that it is there for; 0 · log 0 with the zero tangent of the weights. Reverse"
+        " mode is"
         " right",
-        "",
+        "optax#1762",
         (
             f"lambda x: {CE}(jnp.stack([x, -jnp.inf]), jnp.array([1.0, 0.0]))",
             "(0.0,)",

@@ -161,7 +161,8 @@ FINDINGS = (
         "jax.grad(tm.bessel_ive, 1)(jnp.float64(1), jnp.float64(0))",
         "np.nan",
         "0.5",
-        "I₁(z) = z/2 + …; v/z in the rule. bessel_iv_ratio(1, 0) is alike (½), log_bessel_ive(0, 0) too",
+        "I₁(z) = z/2 + …; v/z in the rule. bessel_iv_ratio(1, 0) is alike (½), log_bessel_ive(0,"
+        " 0) too",
         check=("lambda z: tm.bessel_ive(jnp.float64(1), z)", "(jnp.float64(0),)"),
     ),
     _found(

@@ -241,7 +241,8 @@ FINDINGS = (
         "bi_tempered_logistic_loss by labels",
         "jax_bitempered_loss/loss.py:258",
         BI,
-        "jax.grad(loss, 1)(jnp.array([0.3, 1.0, -0.5]), jnp.array([0.2, 0.5, 0.3]), 0.8, 1.2, 0.0, 60)[0]",
+        "jax.grad(loss, 1)(jnp.array([0.3, 1.0, -0.5]), jnp.array([0.2, 0.5, 0.3]), 0.8, 1.2,"
+        " 0.0, 60)[0]",
         "0.0",
         "slope(lambda t: loss(jnp.array([0.3, 1.0, -0.5]),"
         " jnp.array([0.2 + t, 0.5, 0.3]), 0.8, 1.2, 0.0, 60), 0.0)",
