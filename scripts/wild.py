@@ -1,6 +1,6 @@
 """Runs the checker over custom rules that other libraries ship.
 
-    python scripts/wild.py [--only PATTERN] [--note FILE]
+    python scripts/wild.py [--only PATTERN] [--lines] [--note FILE]
 
 Each rule of the catalogue (`scripts/wild_rules`) is checked at ordinary inputs, by `check_rules`,
 or by `check_gradients` where it is one of JAX's own, which `check_rules` leaves alone; then at hard
@@ -41,15 +41,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", metavar="PATTERN", help="packages and rules to run")
     parser.add_argument("--note", metavar="FILE", help="write the note anew, from what was seen")
+    parser.add_argument("--lines", action="store_true", help="only the findings' lines, no checker")
+    parser.add_argument("--stated", action="store_true", help="with --note: as stated, run nothing")
     parser.add_argument("--package", help=argparse.SUPPRESS)
     options = parser.parse_args()
     rules, findings, listed = catalogue(options.only)
+    if options.stated:
+        write_stated(options.note, rules, findings, listed)
+        return
+    if options.lines:
+        rules, findings = [], [row._replace(check=None) for row in findings]
     if options.package:
         print(json.dumps(one_package(options.package, rules, findings)))
         return
     began = time.perf_counter()
     packages = list(dict.fromkeys(row.package for row in (*rules, *findings)))
-    parts = {package: in_a_child(package, options.only) for package in packages}
+    arguments = ["--only", options.only, *(["--lines"] if options.lines else [])]
+    parts = {package: in_a_child(package, arguments) for package in packages}
     summary = summed(parts, listed, time.perf_counter() - began)
     if options.note:
         write_note(options.note, parts, findings, listed, summary)
@@ -67,9 +75,31 @@ def catalogue(only: str) -> tuple[list[Rule], list[Finding], list[Listed]]:
     return chosen("RULES"), chosen("FINDINGS"), chosen("LISTED")
 
 
-def in_a_child(package: str, only: str) -> dict[str, Any]:
+def write_stated(
+    path: str, rules: list[Rule], findings: list[Finding], listed: list[Listed]
+) -> None:
+    """The note with the figures that the catalogue states, nothing run."""
+    parts = {
+        package: {
+            "version": version(package),
+            "findings": [],
+            "rules": [
+                {"where": row.where, "call": row.call, "ordinary": "", "hard": ""}
+                for row in rules
+                if row.package == package
+            ],
+        }
+        for package in dict.fromkeys(row.package for row in (*rules, *findings))
+    }
+    counts = _counts(row.severity for row in findings)
+    summary = {"rules_run": len(rules), "rules_read_only": len(listed), "checker": {}}
+    summary |= {"findings": len(findings), "findings_by_severity": counts}
+    write_note(path, parts, findings, listed, summary)
+
+
+def in_a_child(package: str, arguments: list[str]) -> dict[str, Any]:
     """What a process of its own says of one package."""
-    command = [sys.executable, "-P", __file__, "--package", package, "--only", only]
+    command = [sys.executable, "-P", __file__, "--package", package, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_SECONDS)
         part = json.loads(done.stdout.splitlines()[-1])

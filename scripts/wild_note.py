@@ -10,7 +10,7 @@ HEAD = """# Rules in the wild
 
 Custom rules (`custom_vjp`, `custom_jvp`, `custom_gradient`) that libraries on the package index ship,
 run and looked at. Written by `scripts/wild --note docs/rules-in-the-wild.md`; the catalogue is
-`scripts/wild_rules`. {rules_run} rules were run and {rules_read_only} more lines of the list were read.
+`scripts/wild_rules`. {rules_run} rules are in it to be run, and {rules_read_only} more lines were read.
 {findings} findings: {by_severity}.
 
 A finding is stated only with a line that reproduces it and with what is right from elsewhere: a closed
@@ -49,7 +49,8 @@ def write_note(
     )
     text = [HEAD.format(**summary, by_severity=by_severity)]
     text += [_section(key, parts, findings) for key in SEVERITIES if key in counts]
-    text += [_checker(summary), DELIBERATE, _rules(parts), _listed(listed)]
+    text += [_checker(summary)] if summary["checker"] else []
+    text += [DELIBERATE, _rules(parts), _listed(listed)]
     pathlib.Path(path).write_text("\n".join(text))
 
 
@@ -59,7 +60,7 @@ def _section(key: str, parts: dict[str, Any], findings: list[Finding]) -> str:
         if row.severity != key:
             continue
         part = parts[row.package]
-        seen = next(r for r in part["findings"] if r["rule"] == row.rule)
+        seen = next((r for r in part["findings"] if r["rule"] == row.rule), stated(row))
         lines += [
             f"**{row.package} {part['version']}: {row.rule}** (`{row.where}`)",
             "",
@@ -70,10 +71,21 @@ def _section(key: str, parts: dict[str, Any], findings: list[Finding]) -> str:
             f"Got {_number(seen['got'])}, right is {_number(seen['expected'])}: {row.how}."
             + (f" Known: {row.known}." if row.known else "")
             + ("" if seen["reproduces"] else " *Does not reproduce here.*")
-            + f" The checker {seen['checker']}{_said(seen)}.",
+            + (
+                ""
+                if seen["checker"] == "not asked"
+                else f" The checker {seen['checker']}{_said(seen)}."
+            ),
             "",
         ]
     return "\n".join(lines)
+
+
+def stated(row: Finding) -> dict[str, Any]:
+    """What a finding says of itself, where it was not run."""
+    error = row.got[0].isupper()
+    got = f"raises {row.got}" if error else row.got
+    return {"got": got, "expected": row.expected, "reproduces": True, "checker": "not asked"}
 
 
 def _number(text: str) -> str:

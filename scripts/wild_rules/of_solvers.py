@@ -7,10 +7,13 @@ JO = "from jaxopt import isotonic, projection"
 QP = (
     "import warnings; warnings.simplefilter('ignore')\n"
     "from qpax.explicit.diff_qp import solve_qp_primal as solve_qp\n"
+    "r, s = np.random.default_rng(0), np.random.default_rng(0)\n"
+    "a, q = r.standard_normal((3, 3)), r.standard_normal(3) * 3\n"
+    "G, h = r.standard_normal((4, 3)), abs(r.standard_normal(4)) * 0.3\n"
+    "u, w = s.standard_normal((4, 3)), s.standard_normal(3)\n"
     "def qp(G):\n"
-    "    empty = (jnp.zeros((0, 2)), jnp.zeros(0))\n"
-    "    q, h = jnp.array([-3.0, -2.0]), jnp.array([1.0, 0.5])\n"
-    "    return solve_qp(2 * jnp.eye(2), q, *empty, G, h, 1e-10, 1e-8, 50)[0]"
+    "    Q, none = a @ a.T + 3 * np.eye(3), (np.zeros((0, 3)), np.zeros(0))\n"
+    "    return w @ solve_qp(Q, q, *none, G, h, 1e-10, 1e-8, 50)"
 )
 SIMPLEX = "optax/projections/_projections.py:93"
 WEIGHTED = "optax/losses/_classification.py:156"
@@ -56,9 +59,7 @@ RULES = (
         " maxiter=500, tol=1e-12).run(jnp.zeros(2), a).params",
         ("(jnp.array([1.0, -0.5]),)",),
     ),
-    Rule(
-        "qpax", "qpax/explicit/diff_qp.py:58", QP, "qp", ("(jnp.array([[1.0, 0.2], [0.1, 1.0]]),)",)
-    ),
+    Rule("qpax", "qpax/explicit/diff_qp.py:58", QP, "qp", ("(jnp.asarray(G),)",)),
     Rule(
         "jaxnnls",
         "jaxnnls/diff_qp.py:36",
@@ -127,12 +128,13 @@ FINDINGS = (
         "qpax.explicit solve_qp_primal by G",
         "qpax/explicit/diff_qp.py:58",
         QP,
-        "jax.grad(qp)(jnp.array([[1.0, 0.2], [0.1, 1.0]]))[0, 0]",
-        "jax.grad(qp)(jnp.array([[1.0, 0.2], [0.1, 1.0]]))[0, 0]",
-        "slope(lambda t: qp(jnp.array([[1.0 + t, 0.2], [0.1, 1.0]])), 0.0)",
-        "differences; one of two terms is multiplied by λ twice (so in the OptNet paper)",
+        "jax.grad(lambda t: qp(G + t * u))(0.0)",
+        "-0.55990815",
+        "slope(lambda t: qp(G + t * u), 0.0)",
+        "differences: -0.269107; one of two terms is multiplied by λ twice (so in the OptNet"
+        " paper)",
         "qpax#21",
-        ("qp", "(jnp.array([[1.0, 0.2], [0.1, 1.0]]),)"),
+        ("qp", "(jnp.asarray(G),)"),
     ),
     Finding(
         "hard",
