@@ -23,6 +23,10 @@ These are good libraries. Most of what is below lies at the border of a domain, 
 that few ask for; it is written down so that whoever meets it knows, and as the checker's homework.
 """
 
+STATED = """The figures in this copy are those that the catalogue states, seen when each finding was made; a whole run
+of the script, which fills in the verdicts of the tables and what the checker says, is still to be made.
+"""
+
 DELIBERATE = """## Deliberate, and no finding
 
 Straight-through (flax's float8), clipped (rlax, kfac-jax's `stable_sqrt` near 0, brax's arcs), scaled (optax), projected (jax-md's
@@ -48,6 +52,8 @@ def write_note(
         f"{SEVERITIES[key].lower()} {counts[key]}" for key in SEVERITIES if key in counts
     )
     text = [HEAD.format(**summary, by_severity=by_severity)]
+    if not summary["checker"]:
+        text.append(STATED)
     text += [_section(key, parts, findings) for key in SEVERITIES if key in counts]
     text += [_checker(summary)] if summary["checker"] else []
     text += [DELIBERATE, _rules(parts), _listed(listed)]
