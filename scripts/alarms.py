@@ -1,4 +1,4 @@
-"""Does the checker leave right networks alone? Prints alarms over many draws of parameters and data.
+"""Does the checker leave right networks alone? Alarms over many draws of parameters and data.
 
     python scripts/alarms.py [--draws 1000] [--short 200]
 
