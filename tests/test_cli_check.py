@@ -111,7 +111,7 @@ def test_hard_is_handed_on(folder, capsys, monkeypatch):
     monkeypatch.setattr(cli, "check_rules", check_rules)
     words = (f"{folder}:both", "--args", f"{folder}:example", "--rules")
     assert run(capsys, *words)[0] == 0
-    assert seen == {}
+    assert seen == {"hard": False}
     assert run(capsys, *words, "--hard")[0] == 0
     assert seen == {"hard": True}
 

@@ -157,6 +157,7 @@ class Examined:
         return Diagnosis("noise", message)
 
     @cached_property
+    @np.errstate(all="ignore")  # a leaf that is not finite has its verdict already
     def _not_linear(self) -> list[Diagnosis | None]:
         """Of each leaf: cotangents of 0, 1, a single 1, opposite, much larger and in sums."""
         draw, leaves = self.judge.draws[0], self.point.leaves
@@ -195,7 +196,12 @@ class Examined:
             eager = self.voices.eager(leaves, draw.cotangents)
         except Exception:  # the row "jit" tells of that
             return [None] * len(leaves)
-        return [_lost(eager.grad(i), np.isfinite(draw.rule.grad(i))) for i in range(len(leaves))]
+        finite = [np.isfinite(draw.rule.grad(i)) for i in range(len(leaves))]
+        bad = [~np.isfinite(eager.grad(i)) & there for i, there in enumerate(finite)]
+        if any(map(np.any, bad)):  # autodiff may be no better
+            plain = self.voices.eager(leaves, draw.cotangents, rule=False)
+            bad = [places & np.isfinite(plain.grad(i)) for i, places in enumerate(bad)]
+        return list(map(_lost, bad))
 
     def _dtype(self, i: int) -> Diagnosis | None:
         """A gradient of a shorter dtype than its leaf."""
@@ -205,8 +211,7 @@ class Examined:
         return Diagnosis("precision", f"the gradient of a {leaf} leaf is {got}")
 
 
-def _lost(eager: np.ndarray, finite: np.ndarray) -> Diagnosis | None:
-    bad = ~np.isfinite(eager) & finite
+def _lost(bad: np.ndarray) -> Diagnosis | None:
     if not np.any(bad):
         return None
     first = [int(n) for n in np.argwhere(bad)[0]]

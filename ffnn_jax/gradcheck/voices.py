@@ -78,11 +78,12 @@ class Voices:
         """
         return self._heard_wide(self._noisy_truth, leaves, cotangents, times * self._draws(seed))
 
-    def eager(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> Voice:
-        """The rule run operation by operation, not compiled as a whole."""
+    def eager(self, leaves: Sequence[Any], cotangents: Sequence[Any], rule: bool = True) -> Voice:
+        """The rule, or autodiff, run operation by operation and not compiled as a whole."""
 
         def pull(arrays: list) -> list:
-            outputs, pullback = jax.vjp(self.fn, arrays[: len(self.inputs)])
+            fn = self.fn if rule else self.plain
+            outputs, pullback = jax.vjp(fn, arrays[: len(self.inputs)])
             return [*outputs, *pullback(arrays[len(self.inputs) :])[0]]
 
         return self._heard(pull, [*leaves, *cotangents])
