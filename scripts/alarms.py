@@ -63,7 +63,7 @@ def verdicts(net: ffnn.Network, dtype: str, draws: int, seed: int):
         heard = [hear(voices, point.leaves, c) for c in cotangents_of(voices.outputs, key)]
         judge = Judge(voices, point.leaves, heard)
         found = [judge.verdict(i) for i in range(len(point.leaves))]
-        examined = Examined(voices, point, judge, found, fn)
+        examined = Examined(voices, point, judge, found)
         yield [examined.leaf(i) for i in range(len(point.leaves))] + list(examined.values())
 
 

@@ -82,7 +82,7 @@ def check_gradients(
     point = Point.of(args, argnums)
     spared = _spared(deliberate, point.paths)
     rule = partial(on_leaves, fn, point)
-    plain, against = primal_of(rule, fn, reference, deliberate, point)
+    plain, against = primal_of(rule, reference, deliberate, point)
     _check_outputs(rule, plain, point.leaves)
     voices = Voices(rule, plain, point.leaves)
     cotangents = cotangents_of(voices.outputs, jax.random.key(0) if key is None else key)
@@ -92,7 +92,7 @@ def check_gradients(
         return raised(error, point, against)
     judge = Judge(voices, point.leaves, draws)
     verdicts = [judge.verdict(i) for i in range(len(point.leaves))]
-    examined = Examined(voices, point, judge, verdicts, fn)
+    examined = Examined(voices, point, judge, verdicts)
     leaves = tuple(
         LeafReport(path, True, np.nan, np.nan, np.nan, None, 0, "deliberate: not judged")
         if path in spared

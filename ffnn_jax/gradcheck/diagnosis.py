@@ -336,11 +336,16 @@ def _elementwise(e: Evidence) -> Diagnosis | None:
         context.rule(masked), np.where(keep, whole, 0), rtol=1e-6, atol=1e-9 * np.abs(whole).max()
     ):
         return None
-    axes = [axis for axis in range(keep.ndim) if _mixes(context, k, axis)]
+    axes = _mixed_axes(context, k)
     if not axes:
         return None
     message = f"the rule looks at each entry alone; the gradient has a sum over {_axis_names(axes)}"
     return Diagnosis("missing-sum", message)
+
+
+def _mixed_axes(context: Context, k: int) -> list[int]:
+    """The axes along which the entries of output k have to do with one another."""
+    return [axis for axis in range(context.leaf.ndim) if _mixes(context, k, axis)]
 
 
 def _mixes(context: Context, k: int, axis: int) -> bool:
@@ -379,14 +384,10 @@ def _formula(e: Evidence) -> Diagnosis | None:
             return None
     turned = np.roll(context.leaf, 1).reshape(context.leaf.shape)
     linear = np.allclose(context.right_at(turned, ones), right, rtol=1e-6)
-    if linear and (_same_shaped(context) is None or _mixes_anywhere(context)):
+    k = _same_shaped(context)
+    if linear and (k is None or _mixed_axes(context, k)):
         return None
     return formula_fault(context.leaf, found, right)
-
-
-def _mixes_anywhere(context: Context) -> bool:
-    k = _same_shaped(context)
-    return k is not None and any(_mixes(context, k, axis) for axis in range(context.leaf.ndim))
 
 
 def _entries(e: Evidence) -> Diagnosis | None:

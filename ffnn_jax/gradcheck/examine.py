@@ -1,8 +1,7 @@
 """From verdicts to reports: what is wrong with each leaf, and probes of a rule that seems right."""
 
 import re
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ import numpy as np
 
 from ffnn_jax.gradcheck.diagnosis import Context, diagnose
 from ffnn_jax.gradcheck.judge import EPS64, FACTOR, FORMULA, Draw, Judge, Verdict, error
-from ffnn_jax.gradcheck.point import Point, on_leaves
+from ffnn_jax.gradcheck.point import Point
 from ffnn_jax.gradcheck.report import Diagnosis, LeafReport, Report, TransformReport
 from ffnn_jax.gradcheck.transforms import SECOND_ORDER
 from ffnn_jax.gradcheck.voices import Voices
@@ -22,14 +21,11 @@ LINEAR = 1e-6  # how far from linear in the cotangent a rule may be, relative
 class Examined:
     """The verdicts, and what is needed to say more about them."""
 
-    def __init__(
-        self, voices: Voices, point: Point, judge: Judge, verdicts: list[Verdict], fn: Any
-    ):
+    def __init__(self, voices: Voices, point: Point, judge: Judge, verdicts: list[Verdict]):
         self.voices = voices
         self.point = point
         self.judge = judge
         self.verdicts = verdicts
-        self.fn = fn
 
     def leaf(self, i: int) -> LeafReport:
         """The report on leaf i."""
@@ -134,8 +130,7 @@ class Examined:
     @cached_property
     def _traced_again(self) -> list[float]:
         """The same when it is traced once more."""
-        rule = partial(on_leaves, self.fn, self.point)
-        return self._from_itself(Voices(rule, self.voices.plain, self.point.leaves))
+        return self._from_itself(Voices(self.voices.fn, self.voices.plain, self.point.leaves))
 
     def _from_itself(self, voices: Voices) -> list[float]:
         draw, leaves = self.judge.draws[0], self.point.leaves

@@ -64,7 +64,7 @@ def on_leaves(fn: Callable[..., Any], point: Point, leaves: list[jax.Array]) -> 
 
 
 def primal_of(
-    rule: Callable[[list], list], fn: Any, reference: Any, deliberate: Any, point: Point
+    rule: Callable[[list], list], reference: Any, deliberate: Any, point: Point
 ) -> tuple[Traced, str]:
     """What the rule is held against, and that in words."""
     if callable(deliberate):

@@ -41,6 +41,7 @@ AS_WRITTEN = frozenset(
         "custom_vjp_call_jaxpr",
     }
 )
+OPAQUE = AS_WRITTEN - RULES  # runs in its own dtype, even where no rule is needed any more
 DTYPES = frozenset({"new_dtype", "preferred_element_type", "dtype"})  # parameters of equations
 SPARE = 4096  # draws of noise beyond the size of the largest array
 OPENED = frozenset({"scan", "cond"})  # noise goes into them; in a while it might never end

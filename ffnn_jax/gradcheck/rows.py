@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ffnn_jax.gradcheck.differences import sizes
-from ffnn_jax.gradcheck.primal import AS_WRITTEN, RULES, Traced
+from ffnn_jax.gradcheck.primal import OPAQUE, Traced
 
 ROUNDINGS = 64.0  # how many units of the dtype's rounding two ways to compute the same may differ
 FACTOR = 16.0  # how many times what the function without its rules differs by
@@ -27,7 +27,6 @@ WIDE = 1e-9  # the relative difference that is none in float64
 SHRINKS = 1e-6  # a difference that falls by this factor in float64 was rounding
 PLAIN_TO_SEE = 0.05  # a difference that is called wrong where float64 cannot be had
 NEARBY = 1e-2  # how far off a point nearby is, relative to the size of each entry
-OPAQUE = AS_WRITTEN - RULES  # what runs in its own dtype even in float64
 NARROW = 1e-4  # a rounding above this is too coarse for that
 
 Function = Callable[[list[jax.Array]], list[jax.Array]]

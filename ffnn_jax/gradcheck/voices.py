@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ffnn_jax.gradcheck.primal import AS_WRITTEN, RULES, Noise, Traced, noise_size
+from ffnn_jax.gradcheck.primal import OPAQUE, Noise, Traced, noise_size
 
-OPAQUE = AS_WRITTEN - RULES  # runs in its own dtype, even where no rule is needed any more
 Arrays = list[np.ndarray]
 
 
@@ -80,13 +79,7 @@ class Voices:
 
     def eager(self, leaves: Sequence[Any], cotangents: Sequence[Any], rule: bool = True) -> Voice:
         """The rule, or autodiff, run operation by operation and not compiled as a whole."""
-
-        def pull(arrays: list) -> list:
-            fn = self.fn if rule else self.plain
-            outputs, pullback = jax.vjp(fn, arrays[: len(self.inputs)])
-            return [*outputs, *pullback(arrays[len(self.inputs) :])[0]]
-
-        return self._heard(pull, [*leaves, *cotangents])
+        return self._heard(self._pullback(self.fn if rule else self.plain), [*leaves, *cotangents])
 
     def objective(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> float:
         """Σ ⟨cotangent, output⟩ of the primal in float64: what differences are taken of."""
@@ -158,14 +151,18 @@ class Voices:
         return jax.jit(objective)
 
     def _pull(self, fn: Callable[[list], list]) -> Traced:
-        """[*leaves, *cotangents] -> [*outputs, *gradients], as a jaxpr."""
+        """`_pullback` as a jaxpr."""
+        return Traced.of(self._pullback(fn), [*self.inputs, *self.outputs], final=True)
+
+    def _pullback(self, fn: Callable[[list], list]) -> Callable[[list], list]:
+        """[*leaves, *cotangents] -> [*outputs, *gradients]."""
 
         def pull(arrays: list) -> list:
             leaves, cotangents = arrays[: len(self.inputs)], arrays[len(self.inputs) :]
             outputs, pullback = jax.vjp(fn, leaves)
             return [*outputs, *pullback(list(cotangents))[0]]
 
-        return Traced.of(pull, [*self.inputs, *self.outputs], final=True)
+        return pull
 
     def _heard(self, pull: Callable[[list], list], arrays: list[Any]) -> Voice:
         dtypes = [t.dtype for t in (*self.inputs, *self.outputs)]
