@@ -362,8 +362,9 @@ def test_a_real_signal():
     """SIGINT to a process inside fit: it goes on after fit with the result in hand."""
     program = textwrap.dedent(
         """
-        import warnings, jax, numpy as np, optax
+        import signal, warnings, jax, numpy as np, optax
         import ffnn_jax as ffnn
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" ignores it
         net = ffnn.Network((64, 256, 10), output="softmax")
         x, y = np.ones((4000, 64), np.float32), np.zeros(4000, np.int32)
         warnings.simplefilter("ignore")

@@ -26,7 +26,7 @@ from ffnn_jax.gradcheck.point import Point, on_leaves, primal_of
 from ffnn_jax.gradcheck.primal import Traced
 from ffnn_jax.gradcheck.report import LeafReport, Report, TransformReport
 from ffnn_jax.gradcheck.transforms import TRANSFORMS, check_transforms
-from ffnn_jax.gradcheck.voices import Voices
+from ffnn_jax.gradcheck.voices import Voices, widened
 
 COTANGENTS = 2  # random cotangents tried; the worse counts, so that no lucky draw decides
 
@@ -86,11 +86,13 @@ def check_gradients(
     _check_outputs(rule, plain, point.leaves)
     voices = Voices(rule, plain, point.leaves)
     cotangents = cotangents_of(voices.outputs, jax.random.key(0) if key is None else key)
+    wide = widened(point.leaves)
+    draws = [Draw(voices, point.leaves, wide, c) for c in cotangents]
     try:
-        draws = [hear(voices, point.leaves, c) for c in cotangents]
+        _ = [draw.rule for draw in draws]
     except Exception as error:  # whatever the user's rule raises is a verdict
         return raised(error, point, against)
-    judge = Judge(voices, point.leaves, draws)
+    judge = Judge(voices, wide, draws)
     verdicts = [judge.verdict(i) for i in range(len(point.leaves))]
     examined = Examined(voices, point, judge, verdicts)
     leaves = tuple(
@@ -113,16 +115,6 @@ def check_gradients(
         )
         leaves = with_second_order(leaves, rows)
     return Report(ok(leaves, values, rows), leaves, against, values, rows, notes(leaves))
-
-
-# What the voices say -----------------------------------------------------------------------------
-
-
-def hear(voices: Voices, leaves: list[jax.Array], cotangents: list[np.ndarray]) -> Draw:
-    """What the voices say for these cotangents. Raises whatever the rule raises."""
-    draw = Draw(voices, leaves, cotangents)
-    _ = draw.rule
-    return draw
 
 
 def cotangents_of(shapes: list[jax.ShapeDtypeStruct], key: jax.Array) -> list[list[np.ndarray]]:
@@ -184,6 +176,6 @@ def _check_outputs(rule: Callable[..., Any], plain: Traced, leaves: list[jax.Arr
         raise TypeError("fn: expected a floating output to differentiate, found none")
     if [(s.shape, s.dtype) for s in shapes] != [(s.shape, s.dtype) for s in other]:
         raise TypeError(f"reference: expected the outputs of fn, {shapes}; got {other}")
-    for value in jax.jit(plain)(leaves):
+    for value in plain.compiled(Traced.__call__)(leaves):
         if not np.all(np.isfinite(np.asarray(value, np.float64))):
             raise ValueError("args: expected a point where fn is finite; its outputs are not")

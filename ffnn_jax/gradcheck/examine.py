@@ -27,6 +27,12 @@ class Examined:
         self.judge = judge
         self.verdicts = verdicts
 
+    @cached_property
+    def _runs_wide(self) -> bool:
+        """Whether the rule can be run in float64."""
+        draw = self.judge.draws[0]
+        return "rule_wide" in draw.values or draw.rule_wide is not None
+
     def leaf(self, i: int) -> LeafReport:
         """The report on leaf i."""
         verdict = self.verdicts[i]
@@ -54,22 +60,23 @@ class Examined:
 
     def values(self) -> tuple[LeafReport, ...]:
         """The reports on the outputs: a rule's forward pass may not return another."""
-        draw = self.judge.draws[0]
-        if draw.autodiff is None or draw.truth is None:
+        said = self.judge.draws[0].values
+        if "autodiff" not in said or "truth" not in said:
             return ()
         return tuple(self._value(k, shape.dtype) for k, shape in enumerate(self.voices.outputs))
 
     def _value(self, k: int, dtype: np.dtype) -> LeafReport:
-        draw = self.judge.draws[0]
-        assert draw.autodiff is not None
-        assert draw.truth is not None
-        found, truth = draw.rule.value(k), draw.truth.value(k)
-        off, achieved = error(found, truth), error(draw.autodiff.value(k), truth)
+        said = {
+            name: np.asarray(values[k], np.float64)
+            for name, values in self.judge.draws[0].values.items()
+        }
+        found, truth = said["rule"], said["truth"]
+        off, achieved = error(found, truth), error(said["autodiff"], truth)
         allowed = max(FACTOR * achieved, VALUE_ROUNDINGS * float(jnp.finfo(dtype).eps))
-        if draw.rule_wide is None:
+        if "rule_wide" not in said:
             same = off <= allowed
         else:  # the forward pass of the rule in float64: 0 apart from constants of the dtype
-            apart = error(draw.rule_wide.value(k), truth)
+            apart = error(said["rule_wide"], truth)
             constants = max(FACTOR * achieved, float(jnp.finfo(dtype).eps))
             same = apart <= FORMULA or (apart <= constants and off <= allowed)
         if same and (np.all(np.isfinite(found)) or not np.all(np.isfinite(truth))):
@@ -86,7 +93,7 @@ class Examined:
         if verdict.truth is None:
             return _from_slopes(verdict)
         eps = float(jnp.finfo(self.voices.inputs[i].dtype).eps)
-        wide = draw.rule_wide is not None
+        wide = self._runs_wide
         margin = max(1e-6, eps) if wide else max(verdict.allowed, 16 * eps)
         return diagnose(verdict.found, verdict.truth, margin, self._context(i, draw))
 
@@ -94,7 +101,7 @@ class Examined:
         if draw.truth is None:
             return None
         leaves = self.point.leaves
-        rule = self.voices.rule if draw.rule_wide is None else self.voices.rule_wide
+        rule = self.voices.rule_wide if self._runs_wide else self.voices.rule
         return Context(
             i,
             self.point.paths,
@@ -155,15 +162,17 @@ class Examined:
     @np.errstate(all="ignore")  # a leaf that is not finite has its verdict already
     def _not_linear(self) -> list[Diagnosis | None]:
         """Of each leaf: cotangents of 0, 1, a single 1, opposite, much larger and in sums."""
-        draw, leaves = self.judge.draws[0], self.point.leaves
-        voice = self.voices.rule if draw.rule_wide is None else self.voices.rule_wide
+        draw, leaves, voice = self.judge.draws[0], self.judge.wide, self.voices.rule_wide
+        if not self._runs_wide:
+            leaves, voice = self.point.leaves, self.voices.rule
+        draw.forget("truth")
         found: list[Diagnosis | None] = [None] * len(leaves)
         for name, once, parts in _sums(draw.cotangents):
-            apart = [voice(leaves, once).grad(i) for i in range(len(leaves))]
+            apart = [np.array(t, np.float64) for t in voice(leaves, once).grads]
             sizes = [_norm(t) for t in apart]
             for factor, c in parts:
                 for i, t in enumerate(map(voice(leaves, c).grad, range(len(leaves)))):
-                    apart[i] = apart[i] - factor * t
+                    apart[i] -= factor * t
                     sizes[i] += abs(factor) * _norm(t)
             largest = max([1.0, *(abs(factor) for factor, _ in parts)])
             for i in range(len(leaves)):
@@ -175,12 +184,12 @@ class Examined:
 
     def _linear(self, i: int, size: float, largest: float) -> float:
         """What rounding may do to sums of gradients of leaf i whose norms add up to size."""
-        wide, verdict = self.judge.draws[0].rule_wide is not None, self.verdicts[i]
+        wide, verdict = self._runs_wide, self.verdicts[i]
         eps = float(jnp.finfo(self.voices.inputs[i].dtype).eps)
         floor = 0.0
-        if verdict.truth is not None and np.isfinite(verdict.allowed):
-            truth = _norm(np.nan_to_num(verdict.truth)) or 1.0
-            floor = largest * verdict.allowed * truth * (EPS64 / eps if wide else 1.0)
+        if verdict.size is not None and np.isfinite(verdict.allowed):
+            floor = largest * verdict.allowed * (verdict.size or 1.0)
+            floor *= EPS64 / eps if wide else 1.0
         return (LINEAR if wide else 256 * eps) * size + floor
 
     @cached_property

@@ -12,8 +12,9 @@ is `unsure`.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -35,20 +36,25 @@ class Draw:
     """One cotangent, and what each voice says for it; None where it cannot speak.
 
     The voices are heard when they are asked for, and once more after `forget`, so that not all of
-    their gradients need be there at the same time.
+    their gradients need be there at the same time. The leaves are there twice, `wide` in float64.
+
+    Attributes:
+      cotangents: one array for each output, float64.
+      values: the outputs, as each voice that was heard gave them.
     """
 
-    def __init__(self, voices: Voices, leaves: Sequence[Any], cotangents: list[np.ndarray]):
+    def __init__(self, voices: Voices, leaves: list, wide: list, cotangents: list[np.ndarray]):
         self.cotangents = cotangents
         self._voices = voices
-        self._leaves = leaves
+        self._leaves = {"rule": leaves, "autodiff": leaves, "truth": wide, "rule_wide": wide}
         self._heard: dict[str, Voice | None] = {}
+        self.values: dict[str, list[np.ndarray]] = {}
 
     @property
     def rule(self) -> Voice:
         """The rule. Raises whatever it raises."""
         if "rule" not in self._heard:
-            self._heard["rule"] = self._voices.rule(self._leaves, self.cotangents)
+            self._listen("rule")
         voice = self._heard["rule"]
         assert voice is not None
         return voice
@@ -73,18 +79,22 @@ class Draw:
         """The rule in float64 if it can be had, else in its dtypes."""
         return self.rule_wide or self.rule
 
-    def forget(self, but_truth: bool) -> None:
-        """Lets go of the gradients that were heard, but for those of the truth if so wished."""
-        kept = ("truth",) if but_truth else ()
-        self._heard = {n: v for n, v in self._heard.items() if v is None or n in kept}
+    def forget(self, name: str) -> None:
+        """Lets go of what this voice said; that it cannot speak is remembered."""
+        if self._heard.get(name):
+            del self._heard[name]
 
     def _hear(self, name: str) -> Voice | None:
         if name not in self._heard:
             try:
-                self._heard[name] = getattr(self._voices, name)(self._leaves, self.cotangents)
+                self._listen(name)
             except Exception:
                 self._heard[name] = None
         return self._heard[name]
+
+    def _listen(self, name: str) -> None:
+        voice = getattr(self._voices, name)(self._leaves[name], self.cotangents)
+        self._heard[name], self.values[name] = voice, voice.values
 
 
 class Verdict(NamedTuple):
@@ -94,11 +104,12 @@ class Verdict(NamedTuple):
       ok: True, False, or None where nothing can decide.
       error, autodiff, allowed: relative to ‖truth‖, for the worst of the draws.
       formula: whether the rule's formulas are right in float64; None: not known.
-      found, truth: the gradients of the draw that decided, for a diagnosis; truth is None where
-        only slopes along some directions are known.
+      found, truth: the gradients of the draw that decided, for the diagnosis of a wrong one; truth
+        is None where only slopes along some directions are known.
       draw: which draw that was.
       kinks: entries where the function has a kink and the rule another value between the slopes.
       note: what else there is to say.
+      size: ‖truth‖ as far as it is finite; None where it is not known.
     """
 
     ok: bool | None
@@ -111,21 +122,30 @@ class Verdict(NamedTuple):
     draw: int = 0
     kinks: int = 0
     note: str = ""
+    size: float | None = None
 
 
 class Judge:
-    """The verdicts on the leaves of one function at one point."""
+    """The verdicts on the leaves of one function at one point, `wide`: in float64."""
 
-    def __init__(self, voices: Voices, leaves: Sequence[Any], draws: Sequence[Draw]):
+    def __init__(self, voices: Voices, wide: list[jax.Array], draws: Sequence[Draw]):
         self.voices = voices
-        self.leaves = [np.asarray(leaf, np.float64) for leaf in leaves]
+        self.wide = wide
+        self.leaves = [np.asarray(leaf) for leaf in wide]
         self.draws = draws
-        self._noises: dict[float, list[Voice]] = {}
+        self._noises: dict[float, list[float]] = {}
         self._errors = self._compared() if draws[0].truth and draws[0].autodiff else []
         self._random = np.random.default_rng(0)
 
     def verdict(self, i: int) -> Verdict:
         """The verdict on leaf i."""
+        verdict = self._verdict(i)
+        if verdict.truth is None:
+            return verdict
+        size = float(np.linalg.norm(np.nan_to_num(verdict.truth)))
+        return verdict._replace(size=size, truth=None if verdict.ok else verdict.truth)
+
+    def _verdict(self, i: int) -> Verdict:
         if not self._errors:
             return self._by_differences(i, "autodiff cannot differentiate the function")
         if not np.all(np.isfinite(self._truth(self.draws[0], i))):
@@ -139,27 +159,35 @@ class Judge:
     # By the three voices -------------------------------------------------------------------------
 
     def _compared(self) -> "list[_Errors]":
-        """The errors of every leaf, one draw after the other."""
-        rows = []
+        """The errors of every leaf: one draw, and of that one voice, after the other."""
+        rule, autodiff, wide = [], [], []
         for draw in self.draws:
-            rows.append([self._of_draw(draw, i) for i in range(len(self.leaves))])
-            draw.forget(but_truth=draw is self.draws[0])
-        return [self._gathered(i, [row[i] for row in rows]) for i in range(len(self.leaves))]
+            rule.append(self._off(draw, "rule"))
+            autodiff.append(self._off(draw, "autodiff"))
+            wide.append(self._off(draw, "rule_wide") if draw.rule_wide else None)
+            if draw is not self.draws[0]:
+                draw.forget("truth")
+        return [
+            _Errors(
+                float(jnp.finfo(self.voices.inputs[i].dtype).eps),
+                [off[i] for off in rule],
+                [off[i] for off in autodiff],
+                None if None in wide else [off[i] for off in wide],
+            )
+            for i in range(len(self.leaves))
+        ]
 
-    def _of_draw(self, draw: Draw, i: int) -> tuple[float, float, float | None]:
-        """The errors of rule, autodiff and the rule in float64, against the truth."""
-        assert draw.truth is not None
-        assert draw.autodiff is not None
-        truth, wide = draw.truth.grad(i), draw.rule_wide
-        of_rule, of_autodiff = error(draw.rule.grad(i), truth), error(draw.autodiff.grad(i), truth)
-        return of_rule, of_autodiff, None if wide is None else error(wide.grad(i), truth)
+    def _off(self, draw: Draw, name: str) -> list[float]:
+        """How far a voice is from the truth, leaf by leaf; what it said is forgotten then.
 
-    def _gathered(self, i: int, rows: list[tuple[float, float, float | None]]) -> "_Errors":
-        eps = float(jnp.finfo(self.voices.inputs[i].dtype).eps)
-        rule, autodiff = [row[0] for row in rows], [row[1] for row in rows]
-        wide = [row[2] for row in rows if row[2] is not None]
-        achieved = max(filter(np.isfinite, autodiff), default=0.0)
-        return _Errors(eps, rule, autodiff, wide if len(wide) == len(rows) else None, achieved)
+        A large function leaves no room for all voices at once.
+        """
+        off = self._from_truth(draw, getattr(draw, name))
+        draw.forget(name)
+        return off
+
+    def _from_truth(self, draw: Draw, voice: Voice) -> list[float]:
+        return [error(voice.grad(i), self._truth(draw, i)) for i in range(len(self.leaves))]
 
     def _formula(self, i: int, errors: "_Errors") -> bool | None:
         """Whether the formulas of the rule are right in float64; None where it cannot run there."""
@@ -199,11 +227,12 @@ class Judge:
         ok = bool(errors.rule[worst] <= allowed or (overflows and formula is not False))
         if ok and formula and self._is_coarse(i, errors, worst):
             ok = False
-        draw = self.draws[worst]
+        which = 0 if ok else worst  # of a right rule any draw will do, and the first is there
+        draw = self.draws[which]
         truth = self._truth(draw, i)
         found = np.zeros(0) if ok else draw.rule.grad(i)
         verdict = Verdict(
-            ok, errors.rule[worst], errors.achieved, allowed, formula, found, truth, worst
+            ok, errors.rule[worst], errors.achieved, allowed, formula, found, truth, which
         )
         if not ok and formula is None:
             return self._settled(i, errors)
@@ -221,15 +250,17 @@ class Judge:
 
     def _noise(self, i: int, times: float = 1.0) -> float:
         """What computing in these dtypes loses of the gradient of leaf i, relative to it."""
-        draw = self.draws[0]
         if times not in self._noises:
+            draw = self.draws[0]
+            lost = []
+            for seed in range(NOISES):
+                noisy = self.voices.noisy_truth(self.wide, draw.cotangents, seed, times)
+                lost.append(self._from_truth(draw, noisy))
             self._noises[times] = [
-                self.voices.noisy_truth(self.leaves, draw.cotangents, seed, times)
-                for seed in range(NOISES)
+                max(filter(np.isfinite, of_leaf), default=0.0)
+                for of_leaf in zip(*lost, strict=True)
             ]
-        truth = self._truth(draw, i)
-        found = [error(noisy.grad(i), truth) for noisy in self._noises[times]]
-        return max(filter(np.isfinite, found), default=0.0)
+        return self._noises[times][i]
 
     def _noise_of_float64(self, i: int, errors: "_Errors") -> float:
         """What float64 itself loses; 0 where it jumps, as at a kink, and does not grow with ε."""
@@ -243,7 +274,7 @@ class Judge:
         """φ as a function of leaf i alone."""
 
         def objective(leaf: np.ndarray) -> float:
-            leaves = [*self.leaves[:i], leaf, *self.leaves[i + 1 :]]
+            leaves = [*self.wide[:i], leaf, *self.wide[i + 1 :]]
             return self.voices.objective(leaves, draw.cotangents)
 
         return objective
@@ -394,13 +425,17 @@ class Judge:
 
 
 class _Errors(NamedTuple):
-    """Of one leaf, for each draw, relative to the truth; `achieved` is autodiff's worst."""
+    """Of one leaf, for each draw, relative to the truth; `eps` is the unit of its dtype."""
 
     eps: float
     rule: list[float]
     autodiff: list[float]
     wide: list[float] | None
-    achieved: float
+
+    @property
+    def achieved(self) -> float:
+        """Autodiff's worst."""
+        return max(filter(np.isfinite, self.autodiff), default=0.0)
 
 
 class _Entry(NamedTuple):
@@ -435,10 +470,12 @@ class _Entry(NamedTuple):
 def error(found: np.ndarray, truth: np.ndarray) -> float:
     """‖found − truth‖ / ‖truth‖; ∞ where found is not finite and truth is."""
     settled = np.isfinite(truth)
-    if not np.all(np.isfinite(found[settled])):
+    if not np.all(settled):
+        found, truth = found[settled], truth[settled]
+    if not np.all(np.isfinite(found)):
         return float("inf")
-    size = np.linalg.norm(truth[settled])
-    return float(np.linalg.norm(found[settled] - truth[settled]) / (size if size > 0 else 1.0))
+    size = np.linalg.norm(truth)
+    return float(np.linalg.norm(found - truth) / (size if size > 0 else 1.0))
 
 
 def _rms(x: np.ndarray) -> float:

@@ -12,6 +12,7 @@ comes out then differs from the truth as much as computing in that dtype may.
 """
 
 import dataclasses
+import functools
 import itertools
 import os
 import pathlib
@@ -88,6 +89,15 @@ class Traced:
     def wide(self, leaves: list[jax.Array], noise: "Noise | None" = None) -> list[jax.Array]:
         """The function in float64, of float64 leaves; to be called with 64-bit types on."""
         return _run(self.jaxpr, leaves, _Mode(True, self.keeps_rules, self.final, noise))
+
+    def compiled(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """run(self, *args) under jit; constants are arguments, for XLA folds them, at length."""
+        jaxpr, constants = _open(self.jaxpr)
+
+        def on(constants: list[Any], *args: Any) -> Any:
+            return run(dataclasses.replace(self, jaxpr=CLOSED(jaxpr, constants)), *args)
+
+        return functools.partial(jax.jit(on), list(constants))
 
     def holds(self, names: frozenset[str]) -> bool:
         """Whether an operation of one of these names is anywhere in it."""

@@ -166,11 +166,11 @@ class Once:
 
     @functools.cached_property
     def _narrow(self) -> Callable[[list], list]:
-        return jax.jit(self.traced)
+        return self.traced.compiled(Traced.__call__)
 
     @functools.cached_property
     def _wide(self) -> Callable[[list], list]:
-        return jax.jit(self.traced.wide)
+        return self.traced.compiled(Traced.wide)
 
 
 # The verdict -------------------------------------------------------------------------------------

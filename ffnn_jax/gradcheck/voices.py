@@ -84,7 +84,7 @@ class Voices:
     def objective(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> float:
         """Σ ⟨cotangent, output⟩ of the primal in float64: what differences are taken of."""
         with jax.enable_x64(True):
-            return float(self._objective(_wide(leaves), _wide(cotangents)))
+            return float(self._objective(widened(leaves), widened(cotangents)))
 
     @property
     def sees_dtypes(self) -> bool:
@@ -114,7 +114,7 @@ class Voices:
 
     @cached_property
     def _rule(self) -> Callable[[list], list]:
-        return jax.jit(Traced(self._traced_rule.jaxpr, keeps_rules=True))
+        return self._traced_rule.compiled(Traced.__call__)
 
     @cached_property
     def _traced_autodiff(self) -> Traced:
@@ -122,33 +122,33 @@ class Voices:
 
     @cached_property
     def _autodiff(self) -> Callable[[list], list]:
-        return jax.jit(Traced(self._traced_autodiff.jaxpr, keeps_rules=True))
+        return self._traced_autodiff.compiled(Traced.__call__)
 
     @cached_property
     def _truth(self) -> Callable[..., list]:
-        return jax.jit(self._traced_autodiff.wide)
+        return self._traced_autodiff.compiled(Traced.wide)
 
     @cached_property
     def _rule_wide(self) -> Callable[..., list]:
-        return jax.jit(self._traced_rule.wide)
+        return self._traced_rule.compiled(Traced.wide)
 
     @cached_property
     def _noisy_truth(self) -> Callable[..., list]:
-        return jax.jit(lambda arrays, draws: self._traced_autodiff.wide(arrays, Noise(draws)))
+        return self._traced_autodiff.compiled(lambda t, arrays, u: t.wide(arrays, Noise(u)))
 
     def _draws(self, seed: int) -> np.ndarray:
         return np.random.default_rng(seed).uniform(-1, 1, noise_size(self._traced_autodiff.jaxpr))
 
     @cached_property
     def _objective(self) -> Callable[..., jax.Array]:
-        def objective(leaves: list, cotangents: list) -> jax.Array:
-            outputs = Traced(self.plain.jaxpr, final=True).wide(leaves)
+        def objective(plain: Traced, leaves: list, cotangents: list) -> jax.Array:
+            outputs = plain.wide(leaves)
             return sum(
                 (jnp.sum(c * t) for c, t in zip(cotangents, outputs, strict=True)),
                 start=jnp.zeros((), jnp.float64),
             )
 
-        return jax.jit(objective)
+        return Traced(self.plain.jaxpr, final=True).compiled(objective)
 
     def _pull(self, fn: Callable[[list], list]) -> Traced:
         """`_pullback` as a jaxpr."""
@@ -171,12 +171,16 @@ class Voices:
 
     def _heard_wide(self, pull: Any, leaves: Any, cotangents: Any, *noise: np.ndarray) -> Voice:
         with jax.enable_x64(True):
-            return self._voice(pull(_wide([*leaves, *cotangents]), *noise))
+            return self._voice(pull(widened([*leaves, *cotangents]), *noise))
 
     def _voice(self, results: list[Any]) -> Voice:
         arrays = [np.asarray(t) for t in results]
         return Voice(arrays[: len(self.outputs)], arrays[len(self.outputs) :])
 
 
-def _wide(arrays: Sequence[Any]) -> list[jax.Array]:
-    return [jnp.asarray(np.asarray(t, np.float64)) for t in arrays]
+def widened(arrays: Sequence[Any]) -> list[jax.Array]:
+    """The arrays in float64; those that are so already are not copied."""
+    with jax.enable_x64(True):
+        return [
+            jnp.asarray(t if t.dtype == np.float64 else np.asarray(t, np.float64)) for t in arrays
+        ]
