@@ -22,17 +22,18 @@ import jax.numpy as jnp
 
 import ffnn_jax as ffnn
 from ffnn_jax.activations import ACTIVATIONS
-from ffnn_jax.gradcheck.check import cotangents_of, hear
+from ffnn_jax.gradcheck.check import cotangents_of
+from ffnn_jax.gradcheck.draw import Draw
 from ffnn_jax.gradcheck.examine import Examined
 from ffnn_jax.gradcheck.judge import Judge
 from ffnn_jax.gradcheck.point import Point, on_leaves
 from ffnn_jax.gradcheck.primal import Traced
-from ffnn_jax.gradcheck.voices import Voices
+from ffnn_jax.gradcheck.voices import Voices, widened
 
 WIDTHS = (16, 32, 64, 128, 256, 512)
 
 
-def draw(net: ffnn.Network, dtype: str, key: jax.Array) -> tuple:
+def drawn(net: ffnn.Network, dtype: str, key: jax.Array) -> tuple:
     """(params, x, y): He start with biases that are not 0, normal x, classes."""
     a, b, c, d = jax.random.split(key, 4)
     params = ffnn.init(net, a)
@@ -54,14 +55,14 @@ def verdicts(net: ffnn.Network, dtype: str, draws: int, seed: int):
 
     voices = None
     for key in jax.random.split(jax.random.key(seed), draws):
-        point = Point.of(draw(net, dtype, key), None)
+        point = Point.of(drawn(net, dtype, key), None)
         if voices is None:
             y = point.everything[-1]
             rule = partial(on_leaves, fn, point)
             voices = Voices(rule, Traced.of(rule, point.leaves), point.leaves)
         point = point._replace(everything=[*point.everything[:-1], y])  # compiled with these
-        heard = [hear(voices, point.leaves, c) for c in cotangents_of(voices.outputs, key)]
-        judge = Judge(voices, point.leaves, heard)
+        wide, cotangents = widened(point.leaves), cotangents_of(voices.outputs, key)
+        judge = Judge(voices, wide, [Draw(voices, point.leaves, wide, c) for c in cotangents])
         found = [judge.verdict(i) for i in range(len(point.leaves))]
         examined = Examined(voices, point, judge, found)
         yield [examined.leaf(i) for i in range(len(point.leaves))] + list(examined.values())
@@ -85,11 +86,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=1000, help="of ReLU networks in float32")
     parser.add_argument("--short", type=int, default=200, help="in each of the short dtypes")
+    parser.add_argument("--width", type=int, help="of ReLU networks, one in place of several")
     arguments = parser.parse_args()
     print(f"{'network':24}  {'dtype':9}   draws  leaves  alarms  unsure")
     rows = []
-    each = -(-arguments.draws // len(WIDTHS))
-    for i, width in enumerate(WIDTHS):
+    widths = (arguments.width,) if arguments.width else WIDTHS
+    each = -(-arguments.draws // len(widths))
+    for i, width in enumerate(widths):
         net = ffnn.Network((8, width, width, 4), output="softmax")
         rows.append(count(f"[8, {width}, {width}, 4] relu", net, "float32", each, i))
     each = -(-arguments.short // len(ACTIVATIONS))

@@ -16,8 +16,8 @@ run and looked at. Written by `scripts/wild --note docs/rules-in-the-wild.md`; t
 A finding is stated only with a line that reproduces it and with what is right from elsewhere: a closed
 form, a series, or differences of the value in float64. In the lines `f32` is `jnp.float32`, `c64`
 `jnp.complex64`, `slope(f, x)` differences by Richardson's extrapolation; 64-bit types are on. All of it is on CPU,
-Python 3.11, at the versions given. *Known* means that an issue or a change request says so already; where it is empty
-a search found none, which does not mean that there is none.
+Python 3.11, at the versions given. *Known* means that an issue or a change request says so already; where
+nothing is said, none is known to us: the issues were searched for the rules whose first derivative is wrong.
 
 These are good libraries. Most of what is below lies at the border of a domain, or in a second derivative
 that few ask for; it is written down so that whoever meets it knows, and as the checker's homework.

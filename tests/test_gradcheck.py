@@ -177,13 +177,16 @@ def test_rules_of_jax_itself_stay():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
 @pytest.mark.parametrize("g", ["relu", "gelu", "tanh"])
 def test_the_library_s_own_rules(g, dtype):
+    """Alone; under transforms in test_gradcheck_transforms."""
     with jax.enable_x64(dtype == "float64"):
         net = ffnn.Network((4, 16, 16, 3), activation=g, output="softmax")
         point = examples(net, dtype=dtype, batch=(8,))
-        report = check(lambda net, p, x, y, w: ffnn.loss(net, p, x, y, weights=w), (net, *point))
+        report = check(
+            lambda net, p, x, y, w: ffnn.loss(net, p, x, y, weights=w), (net, *point), transforms=()
+        )
         assert report.ok, str(report)
         assert len(report.leaves) == 9
-        assert check(ffnn.apply, (net, point.params, point.x)).ok
+        assert check(ffnn.apply, (net, point.params, point.x), transforms=()).ok
 
 
 @pytest.mark.parametrize("width", [16, 256])
@@ -192,7 +195,7 @@ def test_no_alarm_on_right_relu_networks(width):
     net = ffnn.Network((8, width, width, 4), output="softmax")
     for seed in range(3):
         params, x, y, _ = examples(net, seed=seed, batch=(16,))
-        report = check(ffnn.loss, (net, params, x, y), argnums=(1, 2))
+        report = check(ffnn.loss, (net, params, x, y), argnums=(1, 2), transforms=())
         assert report.ok, str(report)
 
 

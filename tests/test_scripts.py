@@ -25,7 +25,7 @@ def last_line(*words, status=0):
 
 
 def test_agreement():
-    record = last_line("scripts/agreement.py", "--networks", "12", "--seed", "3")
+    record = last_line("scripts/agreement.py", "--networks", "6", "--seed", "3")
     assert record["ok"]
     assert [row["dtype"] for row in record["dtypes"]] == [
         "float64",
@@ -39,7 +39,7 @@ def test_agreement():
 
 def test_memory():
     record = last_line(
-        "scripts/memory.py", "--layers", "16", "--width", "64", "--batch", "512", status=1
+        "scripts/memory.py", "--layers", "6", "--width", "64", "--batch", "512", status=1
     )
     assert record["table"]["relu"]["by hand"] < record["table"]["relu"]["autodiff"]
 
@@ -52,6 +52,12 @@ def test_throughput():
         assert network[f"ratio {loop}"] > 0
         for rule in ("by hand", "autodiff"):
             assert network[f"{rule} {loop}"]["us"] > 0
+
+
+def test_alarms():
+    record = last_line("scripts/alarms.py", "--draws", "6", "--short", "0", "--width", "16")
+    assert record["draws"] == 6
+    assert record["alarms"] == record["unsure"] == 0
 
 
 @pytest.mark.parametrize("script", ["agreement", "memory", "fashion_mnist"])

@@ -32,7 +32,10 @@ def test_meshes():
 def test_check_gradients(activation):
     net = ffnn.Network((4, 6, 3), activation=activation, output="softmax")
     point = examples(net)
-    report = ffnn.check_gradients(lambda p, x: ffnn.loss(net, p, x, point.y), point[:2])
+    rows = None if activation == "tanh" else ()
+    report = ffnn.check_gradients(
+        lambda p, x: ffnn.loss(net, p, x, point.y), point[:2], transforms=rows
+    )
     assert report.ok, str(report)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ffnn_jax.gradcheck.primal import quick_jit
 from ffnn_jax.gradcheck.rows import (
     Doubt,
     Function,
@@ -54,7 +55,7 @@ def _held_against_alone(
     found = once(points)
 
     def plain() -> tuple[Gradients, Gradients]:
-        found = jax.jit(partial(transformed, subject.plain))(points)
+        found = quick_jit(partial(transformed, subject.plain))(points)
         return found, [subject.alone_plain(*point) for point in points]
 
     def wide() -> tuple[Gradients, Gradients]:
@@ -187,7 +188,7 @@ def jit(subject: Subject) -> Verdict:
     def wide() -> tuple[Gradients, Gradients] | None:
         with jax.enable_x64(True):
             run = pull(subject.rule)
-            pair = [run(*doubled(point))], [jax.jit(run)(*doubled(point))]
+            pair = [run(*doubled(point))], [quick_jit(run)(*doubled(point))]
             agree = all(gap.error <= 1e-9 * gap.size for gap in gaps(*pair, subject.paths))
         return pair if agree else None  # it may be a cast to a lower dtype that stays
 

@@ -11,7 +11,6 @@ Voices on the same function, for the same random cotangents:
 `judge` weighs them; `diagnosis` names what is wrong; `transforms` tries the rule elsewhere.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -20,12 +19,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ffnn_jax.gradcheck.draw import Draw
 from ffnn_jax.gradcheck.examine import Examined, notes, ok, raised, with_second_order
-from ffnn_jax.gradcheck.judge import Draw, Judge
+from ffnn_jax.gradcheck.judge import Judge
 from ffnn_jax.gradcheck.point import Point, on_leaves, primal_of
-from ffnn_jax.gradcheck.primal import Traced
+from ffnn_jax.gradcheck.primal import Traced, quick_jit
 from ffnn_jax.gradcheck.report import LeafReport, Report, TransformReport
-from ffnn_jax.gradcheck.transforms import TRANSFORMS, check_transforms
+from ffnn_jax.gradcheck.transforms import check_transforms, chosen_transforms
 from ffnn_jax.gradcheck.voices import Voices, widened
 
 COTANGENTS = 2  # random cotangents tried; the worse counts, so that no lucky draw decides
@@ -78,7 +78,7 @@ def check_gradients(
       (False, 'sign')
     """
     _check_functions(fn, args, reference, deliberate)
-    names = _chosen_transforms(transforms)
+    names = chosen_transforms(transforms)
     point = Point.of(args, argnums)
     spared = _spared(deliberate, point.paths)
     rule = partial(on_leaves, fn, point)
@@ -154,21 +154,6 @@ def _spared(deliberate: Any, paths: list[str]) -> set[str]:
     return set(deliberate)
 
 
-def _chosen_transforms(transforms: Any) -> tuple[str, ...]:
-    if transforms is None:
-        return TRANSFORMS
-    if isinstance(transforms, str):
-        raise TypeError(f"transforms: expected a sequence of names, got {transforms!r}")
-    for name in transforms:
-        if name not in TRANSFORMS:
-            near = difflib.get_close_matches(str(name), TRANSFORMS, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(
-                f"transforms: expected names of {', '.join(TRANSFORMS)}; got {name!r}{hint}"
-            )
-    return tuple(transforms)
-
-
 def _check_outputs(rule: Callable[..., Any], plain: Traced, leaves: list[jax.Array]) -> None:
     """The floating outputs are those of the reference, and finite."""
     shapes, other = jax.eval_shape(rule, leaves), jax.eval_shape(plain, leaves)
@@ -176,6 +161,6 @@ def _check_outputs(rule: Callable[..., Any], plain: Traced, leaves: list[jax.Arr
         raise TypeError("fn: expected a floating output to differentiate, found none")
     if [(s.shape, s.dtype) for s in shapes] != [(s.shape, s.dtype) for s in other]:
         raise TypeError(f"reference: expected the outputs of fn, {shapes}; got {other}")
-    for value in plain.compiled(Traced.__call__)(leaves):
+    for value in plain.compiled(Traced.__call__, quick_jit)(leaves):
         if not np.all(np.isfinite(np.asarray(value, np.float64))):
             raise ValueError("args: expected a point where fn is finite; its outputs are not")

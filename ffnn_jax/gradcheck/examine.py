@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ffnn_jax.gradcheck.diagnosis import Context, diagnose
-from ffnn_jax.gradcheck.judge import EPS64, FACTOR, FORMULA, Draw, Judge, Verdict, error
+from ffnn_jax.gradcheck.draw import Draw, error
+from ffnn_jax.gradcheck.judge import EPS64, FACTOR, FORMULA, Judge
 from ffnn_jax.gradcheck.point import Point
 from ffnn_jax.gradcheck.report import Diagnosis, LeafReport, Report, TransformReport
+from ffnn_jax.gradcheck.settling import Verdict
 from ffnn_jax.gradcheck.transforms import SECOND_ORDER
 from ffnn_jax.gradcheck.voices import Voices
 

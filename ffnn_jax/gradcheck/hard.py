@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ffnn_jax.gradcheck.judge import error
+from ffnn_jax.gradcheck.draw import error
 from ffnn_jax.gradcheck.voices import Voices
 
 NEARBY = 1e-7  # how far away, relative, the nearby points are

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ffnn_jax.gradcheck.primal import Traced
+from ffnn_jax.gradcheck.primal import Traced, quick_jit
 from ffnn_jax.gradcheck.rows import (
     RIGHT,
     ROUNDINGS,
@@ -60,7 +60,7 @@ def sharded(subject: Subject) -> Verdict | None:
     found = once(leaves)
 
     def plain() -> tuple[Gradients, Gradients]:
-        return [jax.jit(of(_local_plain(subject)))(leaves)], [parts.plain(leaves)]
+        return [quick_jit(of(_local_plain(subject)))(leaves)], [parts.plain(leaves)]
 
     def wide() -> tuple[Gradients, Gradients]:
         return [once.wide(leaves)], [parts.wide(leaves)]
@@ -85,7 +85,7 @@ def explicit(subject: Subject) -> Verdict | None:
 
     def placed(fn: Function, arrays: list) -> list[np.ndarray]:
         with jax.set_mesh(mesh):
-            run = jax.jit(partial(_explicit_pull, subject, fn))
+            run = quick_jit(partial(_explicit_pull, subject, fn))
             return [np.asarray(t) for t in run(_placed(mesh, layout, arrays))]
 
     point = (subject.leaves, subject.cotangent)
@@ -98,7 +98,7 @@ def explicit(subject: Subject) -> Verdict | None:
     def wide() -> tuple[Gradients, Gradients] | None:
         with jax.enable_x64(True):
             there = [placed(_function(subject), doubled(arrays))]
-            pair = there, [jax.jit(pull(subject.rule))(*doubled(point))]
+            pair = there, [quick_jit(pull(subject.rule))(*doubled(point))]
             agree = all(gap.error <= 1e-9 * gap.size for gap in gaps(*pair, subject.paths))
         return pair if agree else None  # it may be a cast to a lower dtype that stays
 
@@ -224,7 +224,7 @@ class _Parts:
 
     def plain(self, leaves: list) -> list[np.ndarray]:
         """By autodiff of the function without its rules, in float64: the truth."""
-        run = jax.jit(self._pull(Traced.of(self.fn, self.first).wide))
+        run = quick_jit(self._pull(Traced.of(self.fn, self.first).wide))
         with jax.enable_x64(True):
             return self._sum(lambda *args: run(*doubled(args)), leaves)
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ffnn_jax.gradcheck.differences import Slope, sizes, slope
-from ffnn_jax.gradcheck.primal import Traced
+from ffnn_jax.gradcheck.primal import Traced, quick_jit
 from ffnn_jax.gradcheck.rows import (
     FACTOR,
     OPAQUE,
@@ -66,7 +66,7 @@ def forward(subject: Subject) -> Verdict:
     once = Once(partial(inner, subject.rule), *point, direction)  # raises: not supported
 
     def plain() -> tuple[Gradients, Gradients]:
-        found = jax.jit(partial(inner, subject.plain))(*point, direction)
+        found = quick_jit(partial(inner, subject.plain))(*point, direction)
         return [found], expected(subject.alone_plain(*point))
 
     def wide() -> tuple[Gradients, Gradients]:
@@ -109,7 +109,7 @@ def forward_over_reverse(subject: Subject) -> Verdict:
 
 def bend(subject: Subject) -> Subject:
     """The same with f + κf²/2 in place of f, κ = 1 / max |f|."""
-    values = jax.jit(subject.plain)(subject.leaves)
+    values = quick_jit(subject.plain)(subject.leaves)
     largest = [float(np.max(np.abs(np.asarray(t, np.float64)), initial=0)) for t in values]
 
     def bent(fn: Function) -> Function:
@@ -163,7 +163,7 @@ def _against_truth(
     off = _beyond(found, truth, subject)
     if not off:
         return RIGHT
-    yard = _or_none(lambda: jax.jit(partial(second, subject.plain))(*point))
+    yard = _or_none(lambda: quick_jit(partial(second, subject.plain))(*point))
     if yard is None:
         return None
     if not _beyond(found, truth, subject, yard):

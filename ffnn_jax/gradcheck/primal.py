@@ -43,6 +43,11 @@ AS_WRITTEN = frozenset(
     }
 )
 OPAQUE = AS_WRITTEN - RULES  # runs in its own dtype, even where no rule is needed any more
+QUICK = {  # options of XLA, each known to some versions
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_opt_preset": "CPU_OPT_PRESET_FAST_COMPILE",
+}
 DTYPES = frozenset({"new_dtype", "preferred_element_type", "dtype"})  # parameters of equations
 SPARE = 4096  # draws of noise beyond the size of the largest array
 OPENED = frozenset({"scan", "cond"})  # noise goes into them; in a while it might never end
@@ -90,14 +95,14 @@ class Traced:
         """The function in float64, of float64 leaves; to be called with 64-bit types on."""
         return _run(self.jaxpr, leaves, _Mode(True, self.keeps_rules, self.final, noise))
 
-    def compiled(self, run: Callable[..., Any]) -> Callable[..., Any]:
+    def compiled(self, run: Callable[..., Any], jit: Callable[..., Any]) -> Callable[..., Any]:
         """run(self, *args) under jit; constants are arguments, for XLA folds them, at length."""
         jaxpr, constants = _open(self.jaxpr)
 
         def on(constants: list[Any], *args: Any) -> Any:
             return run(dataclasses.replace(self, jaxpr=CLOSED(jaxpr, constants)), *args)
 
-        return functools.partial(jax.jit(on), list(constants))
+        return functools.partial(jit(on), list(constants))
 
     def holds(self, names: frozenset[str]) -> bool:
         """Whether an operation of one of these names is anywhere in it."""
@@ -122,6 +127,24 @@ class Noise:
         start = next(self._places) * 37 % SPARE
         u = self.draws[start : start + np.size(value)].reshape(np.shape(value))
         return value * (1 + u * (float(jnp.finfo(aval.dtype).eps) / 2))
+
+
+def quick_jit(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """fn under jit, compiled in a third of the time, for what is run a few times only."""
+    return jax.jit(fn, compiler_options=_quick_options())
+
+
+@functools.cache
+def _quick_options() -> dict[str, Any]:
+    """Those of XLA's options that this version of it has."""
+    known = {}
+    for name, value in QUICK.items():
+        try:
+            jax.jit(lambda: 0, compiler_options={name: value})()
+        except Exception:  # no such option
+            continue
+        known[name] = value
+    return known
 
 
 def noise_size(jaxpr: Any) -> int:

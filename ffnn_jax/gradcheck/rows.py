@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ffnn_jax.gradcheck.differences import sizes
-from ffnn_jax.gradcheck.primal import OPAQUE, Traced
+from ffnn_jax.gradcheck.primal import OPAQUE, Traced, quick_jit
 
 ROUNDINGS = 64.0  # how many units of the dtype's rounding two ways to compute the same may differ
 FACTOR = 16.0  # how many times what the function without its rules differs by
@@ -76,7 +76,7 @@ class Subject:
     @functools.cached_property
     def second_order(self) -> Callable[[list, list, list], list]:
         """`twice` without custom rules, in float64."""
-        return jax.jit(functools.partial(twice, self.plain.wide))
+        return quick_jit(functools.partial(twice, self.plain.wide))
 
     @functools.cached_property
     def rounding(self) -> float:
@@ -166,11 +166,11 @@ class Once:
 
     @functools.cached_property
     def _narrow(self) -> Callable[[list], list]:
-        return self.traced.compiled(Traced.__call__)
+        return self.traced.compiled(Traced.__call__, quick_jit)
 
     @functools.cached_property
     def _wide(self) -> Callable[[list], list]:
-        return self.traced.compiled(Traced.wide)
+        return self.traced.compiled(Traced.wide, quick_jit)
 
 
 # The verdict -------------------------------------------------------------------------------------

@@ -5,7 +5,9 @@ the ways to call it, in `orders` the second order, in `dtypes` 64-bit types and 
 `meshes` devices. What the rows share is in `rows`.
 """
 
+import difflib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 
@@ -36,13 +38,29 @@ TRANSFORMS: tuple[str, ...] = (
 SECOND_ORDER = ("grad of grad", "forward over reverse")
 
 
+def chosen_transforms(names: Any) -> tuple[str, ...]:
+    """The names of rows, all of them for None. Raises where one is none."""
+    if names is None:
+        return TRANSFORMS
+    if isinstance(names, str):
+        raise TypeError(f"transforms: expected a sequence of names, got {names!r}")
+    for name in names:
+        if name not in TRANSFORMS:
+            near = difflib.get_close_matches(str(name), TRANSFORMS, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"transforms: expected names of {', '.join(TRANSFORMS)}; got {name!r}{hint}"
+            )
+    return tuple(names)
+
+
 def check_transforms(
     rule: Function,
     plain: Traced,
     leaves: list[jax.Array],
     cotangent: list[jax.Array],
     *,
-    names: Sequence[str] = TRANSFORMS,
+    names: Sequence[str] | None = None,
     whole: tuple[Callable[[list, list], list], list] | None = None,
     paths: Sequence[str] | None = None,
 ) -> tuple[TransformReport, ...]:
@@ -53,7 +71,7 @@ def check_transforms(
       plain: the same function, its custom rules taken away.
       leaves: the floating arrays at which it was found right.
       cotangent: one array for each output, of its shape and dtype.
-      names: which rows, of `TRANSFORMS`.
+      names: which rows, of `TRANSFORMS`; None: all.
       whole: None, or (function, others): function(leaves, others) is rule(leaves), and others are
         the arrays that rule holds fixed, integers among them.
       paths: what to call each leaf; None: "leaf 0", "leaf 1", …
@@ -65,9 +83,7 @@ def check_transforms(
     Raises:
       ValueError: a name that is no row.
     """
-    unknown = [name for name in names if name not in TRANSFORMS]
-    if unknown:
-        raise ValueError(f"transforms: expected names of {TRANSFORMS}, got {unknown}")
+    names = chosen_transforms(names)
     paths = [f"leaf {i}" for i in range(len(leaves))] if paths is None else paths
     subject = Subject(rule, plain, list(leaves), list(cotangent), whole, paths)
     reports = []

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ffnn_jax.gradcheck.primal import OPAQUE, Noise, Traced, noise_size
+from ffnn_jax.gradcheck.primal import OPAQUE, Noise, Traced, noise_size, quick_jit
 
 Arrays = list[np.ndarray]
 
@@ -114,7 +114,7 @@ class Voices:
 
     @cached_property
     def _rule(self) -> Callable[[list], list]:
-        return self._traced_rule.compiled(Traced.__call__)
+        return self._traced_rule.compiled(Traced.__call__, jax.jit)
 
     @cached_property
     def _traced_autodiff(self) -> Traced:
@@ -122,19 +122,22 @@ class Voices:
 
     @cached_property
     def _autodiff(self) -> Callable[[list], list]:
-        return self._traced_autodiff.compiled(Traced.__call__)
+        return self._traced_autodiff.compiled(Traced.__call__, jax.jit)
 
     @cached_property
     def _truth(self) -> Callable[..., list]:
-        return self._traced_autodiff.compiled(Traced.wide)
+        return self._traced_autodiff.compiled(Traced.wide, quick_jit)
 
     @cached_property
     def _rule_wide(self) -> Callable[..., list]:
-        return self._traced_rule.compiled(Traced.wide)
+        return self._traced_rule.compiled(Traced.wide, quick_jit)
 
     @cached_property
     def _noisy_truth(self) -> Callable[..., list]:
-        return self._traced_autodiff.compiled(lambda t, arrays, u: t.wide(arrays, Noise(u)))
+        def noisy(autodiff: Traced, arrays: list, draws: jax.Array) -> list:
+            return autodiff.wide(arrays, Noise(draws))
+
+        return self._traced_autodiff.compiled(noisy, quick_jit)
 
     def _draws(self, seed: int) -> np.ndarray:
         return np.random.default_rng(seed).uniform(-1, 1, noise_size(self._traced_autodiff.jaxpr))
@@ -148,7 +151,7 @@ class Voices:
                 start=jnp.zeros((), jnp.float64),
             )
 
-        return Traced(self.plain.jaxpr, final=True).compiled(objective)
+        return Traced(self.plain.jaxpr, final=True).compiled(objective, quick_jit)
 
     def _pull(self, fn: Callable[[list], list]) -> Traced:
         """`_pullback` as a jaxpr."""
