@@ -42,22 +42,21 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="PATTERN", help="packages and rules to run")
     parser.add_argument("--note", metavar="FILE", help="write the note anew, from what was seen")
     parser.add_argument("--lines", action="store_true", help="only the findings' lines, no checker")
-    parser.add_argument("--stated", action="store_true", help="with --note: as stated, run nothing")
     parser.add_argument("--package", help=argparse.SUPPRESS)
     options = parser.parse_args()
     rules, findings, listed = catalogue(options.only)
-    if options.stated:
-        write_stated(options.note, rules, findings, listed)
-        return
     if options.lines:
-        rules, findings = [], [row._replace(check=None) for row in findings]
+        findings = [row._replace(check=None) for row in findings]
     if options.package:
-        print(json.dumps(one_package(options.package, rules, findings)))
+        part = one_package(options.package, [] if options.lines else rules, findings)
+        print(json.dumps(part))
         return
     began = time.perf_counter()
     packages = list(dict.fromkeys(row.package for row in (*rules, *findings)))
     arguments = ["--only", options.only, *(["--lines"] if options.lines else [])]
     parts = {package: in_a_child(package, arguments) for package in packages}
+    for package in parts if options.lines else ():
+        parts[package]["rules"] = [unjudged(row) for row in rules if row.package == package]
     summary = summed(parts, listed, time.perf_counter() - began)
     if options.note:
         write_note(options.note, parts, findings, listed, summary)
@@ -75,26 +74,9 @@ def catalogue(only: str) -> tuple[list[Rule], list[Finding], list[Listed]]:
     return chosen("RULES"), chosen("FINDINGS"), chosen("LISTED")
 
 
-def write_stated(
-    path: str, rules: list[Rule], findings: list[Finding], listed: list[Listed]
-) -> None:
-    """The note with the figures that the catalogue states, nothing run."""
-    parts = {
-        package: {
-            "version": version(package),
-            "findings": [],
-            "rules": [
-                {"where": row.where, "call": row.call, "ordinary": "", "hard": ""}
-                for row in rules
-                if row.package == package
-            ],
-        }
-        for package in dict.fromkeys(row.package for row in (*rules, *findings))
-    }
-    counts = _counts(row.severity for row in findings)
-    summary = {"rules_run": len(rules), "rules_read_only": len(listed), "checker": {}}
-    summary |= {"findings": len(findings), "findings_by_severity": counts}
-    write_note(path, parts, findings, listed, summary)
+def unjudged(row: Rule) -> dict[str, Any]:
+    """A rule in the note, where only the findings' lines were run."""
+    return {"where": row.where, "call": row.call, "ordinary": "", "hard": ""}
 
 
 def in_a_child(package: str, arguments: list[str]) -> dict[str, Any]:
@@ -257,11 +239,12 @@ def run_finding(row: Finding) -> dict[str, Any]:
 def value_of(expression: str, found: dict[str, Any]) -> Any:
     """What an expression gives; the name of the exception, as a string, if it raises one."""
     try:
-        return eval(expression, found)
+        value = eval(expression, found)
     except NameError:
         return expression  # the name of an exception itself
     except Exception as error:
         return type(error).__name__.lstrip("_")
+    return value.__name__ if isinstance(value, type) else value  # as is TypeError
 
 
 def pointed(row: Finding, found: dict[str, Any]) -> tuple[str, list[str]]:

@@ -23,8 +23,8 @@ These are good libraries. Most of what is below lies at the border of a domain, 
 that few ask for; it is written down so that whoever meets it knows, and as the checker's homework.
 """
 
-STATED = """The figures in this copy are those that the catalogue states, seen when each finding was made; a whole run
-of the script, which fills in the verdicts of the tables and what the checker says, is still to be made.
+LINES = """This copy is of a run with `--lines`: each finding's line was run, and nothing was put to the checker. Without
+it the script fills in the verdicts of the table of rules, and what the checker says of each finding.
 """
 
 DELIBERATE = """## Deliberate, and no finding
@@ -52,10 +52,11 @@ def write_note(
         f"{SEVERITIES[key].lower()} {counts[key]}" for key in SEVERITIES if key in counts
     )
     text = [HEAD.format(**summary, by_severity=by_severity)]
-    if not summary["checker"]:
-        text.append(STATED)
+    asked = set(summary["checker"]) != {"not asked"}
+    if not asked:
+        text.append(LINES)
     text += [_section(key, parts, findings) for key in SEVERITIES if key in counts]
-    text += [_checker(summary)] if summary["checker"] else []
+    text += [_checker(summary)] if asked else []
     text += [DELIBERATE, _rules(parts), _listed(listed)]
     pathlib.Path(path).write_text("\n".join(text))
 
@@ -66,7 +67,8 @@ def _section(key: str, parts: dict[str, Any], findings: list[Finding]) -> str:
         if row.severity != key:
             continue
         part = parts[row.package]
-        seen = next((r for r in part["findings"] if r["rule"] == row.rule), stated(row))
+        unseen = {"got": "?", "expected": "?", "reproduces": False, "checker": "not asked"}
+        seen = next((r for r in part["findings"] if r["rule"] == row.rule), unseen)
         lines += [
             f"**{row.package} {part['version']}: {row.rule}** (`{row.where}`)",
             "",
@@ -85,13 +87,6 @@ def _section(key: str, parts: dict[str, Any], findings: list[Finding]) -> str:
             "",
         ]
     return "\n".join(lines)
-
-
-def stated(row: Finding) -> dict[str, Any]:
-    """What a finding says of itself, where it was not run."""
-    error = row.got[0].isupper()
-    got = f"raises {row.got}" if error else row.got
-    return {"got": got, "expected": row.expected, "reproduces": True, "checker": "not asked"}
 
 
 def _number(text: str) -> str:

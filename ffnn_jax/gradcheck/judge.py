@@ -24,6 +24,7 @@ FORMULA_FACTOR = 64.0  # and to one whose formulas are right in float64
 ROUNDINGS = 4.0  # how many units of the dtype's rounding are allowed where autodiff is exact
 FORMULA = 1e-9  # formulas in float64 that differ by less are the same
 EPS64 = float(np.finfo(np.float64).eps)
+DOUBLES = 1024.0  # how many of float64's units are allowed to a gradient in float64
 NOISES = 3  # runs with errors of rounding, for how much is lost in this dtype at best
 
 
@@ -118,6 +119,8 @@ class Judge:
         """The verdict on a rule whose formulas are right, or not known."""
         factor = FORMULA_FACTOR if formula else FACTOR
         floor = (FORMULA_FACTOR if formula else ROUNDINGS) * errors.eps
+        if errors.eps == EPS64:  # of which the truth itself has no more digits
+            floor = max(floor, DOUBLES * EPS64)
         allowed = max(factor * errors.achieved, floor)
         worst = int(np.argmax(errors.rule))
         if errors.rule[worst] > allowed:

@@ -187,12 +187,13 @@ class Settling:
         leaf, draw, found = self.leaves[i], self.draws[0], base.found
         objective, unit = self._objective(i, draw), sizes(leaf, self.voices.sees_dtypes)
         truth, kinks, unsettled = np.zeros(leaf.shape), 0, 0
+        least = 1.0 if self.voices.sees_dtypes else 1e-3  # what matters, of a typical entry
         size = rms(found[np.isfinite(found)]) if np.any(np.isfinite(found)) else 1.0
         for place in np.ndindex(leaf.shape):
             v = np.zeros(leaf.shape)
             v[place] = unit[place]
             u, got = float(unit[place]), float(np.nan_to_num(found[place]))
-            matters = max(abs(got), 1e-3 * size) * u
+            matters = max(abs(got), least * size) * u
             side = slope(objective, leaf, v, matters, self.voices.sees_dtypes)
             unsettled += not side.settled
             truth[place] = side.central / u

@@ -117,7 +117,7 @@ FINDINGS = (
         "DoublyTruncatedPowerLaw.cdf outside the support",
         f"{TRUNCATED}:1337",
         POWER_LAW,
-        "jax.grad(lambda x: PowerLaw(-2.0, 1.0, 3.0.cdf(x))(0.5)",
+        "jax.grad(lambda x: PowerLaw(-2.0, 1.0, 3.0).cdf(x))(0.5)",
         "6.0",
         "0.0",
         "the value is clipped to 0 there, and to 1 above; the gradient by all four arguments is"
@@ -158,12 +158,12 @@ FINDINGS = (
         "VonMises.cdf by concentration at 0",
         f"{DX_VM}:310",
         DX,
-        "jax.grad(lambda c: distrax.VonMises(0.0, c).cdf(1.0))(0.0)",
+        "jax.grad(lambda c: distrax.VonMises(0.0, c).cdf(jnp.float64(1)))(jnp.float64(0))",
         "np.nan",
         "np.sin(1) / (2 * np.pi)",
         "p = (1 + c cos x + …)/2π; the value is right",
         "",
-        ("lambda c: distrax.VonMises(0.0, c).cdf(1.0)", "(0.0,)"),
+        ("lambda c: distrax.VonMises(0.0, c).cdf(jnp.float64(1))", "(jnp.float64(0),)"),
     ),
     Finding(
         "transform",
