@@ -277,3 +277,42 @@ def test_constants_of_a_short_dtype(slope, ok):
     scale, alpha = jnp.bfloat16(1.0507), jnp.bfloat16(1.6733)
     fn = with_rule(lambda x: x * scale * alpha, lambda x, g: (g * jnp.bfloat16(slope),))
     assert check(fn, X.astype(jnp.bfloat16)).ok is ok
+
+
+def test_float16_with_the_digits_of_bfloat16():
+    """A long sum in bfloat16 is off by little in norm; its digits tell."""
+
+    def coarse(x, g):
+        return ((g.astype(jnp.bfloat16) @ jnp.ones((9, 300), jnp.bfloat16)).astype(x.dtype),)
+
+    def fine(x, g):
+        return (g @ jnp.ones((9, 300), x.dtype),)
+
+    x = jnp.tile(X, (2, 100)).astype(jnp.float16)
+    for backward, fault in ((coarse, "precision"), (fine, None)):
+        fn = with_rule(lambda x: x @ jnp.ones((300, 9), x.dtype), backward)
+        (leaf,) = check(fn, x).leaves
+        assert (leaf.diagnosis.fault if leaf.diagnosis else None) == fault
+
+
+def test_float64_has_no_truth_beyond_its_own_digits(x64):
+    """exp(z − y) of logsumexp loses the digits of a large y, as much as float64 has."""
+
+    def value(z):
+        return jax.scipy.special.logsumexp(z, -1)
+
+    fn = with_rule(value, lambda z, g: (g[..., None] * jnp.exp(z - value(z)[..., None]),))
+    assert check(fn, 300 + jnp.asarray(X, jnp.float64)).ok
+
+
+def test_a_callback_in_float32_settles():
+    """One entry hardly moves a sum that is known to the digits of float32."""
+
+    def host(x):
+        return jax.pure_callback(lambda t: np.exp(t, dtype=np.float32), x, x)
+
+    fn = with_rule(lambda x: host(x), lambda x, g: (g * jnp.exp(x),))
+    x = jnp.linspace(-3, 3, 20)
+    assert check(fn, x).ok is True
+    half = with_rule(lambda x: host(x), lambda x, g: (g * jnp.exp(x / 2),))
+    assert check(half, x).ok is False

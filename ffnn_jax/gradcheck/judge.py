@@ -25,6 +25,7 @@ ROUNDINGS = 4.0  # how many units of the dtype's rounding are allowed where auto
 FORMULA = 1e-9  # formulas in float64 that differ by less are the same
 EPS64 = float(np.finfo(np.float64).eps)
 DOUBLES = 1024.0  # how many of float64's units are allowed to a gradient in float64
+CHANCE = 16  # so many entries do not have fewer digits by chance
 NOISES = 3  # runs with errors of rounding, for how much is lost in this dtype at best
 
 
@@ -160,14 +161,17 @@ class Judge:
         )
 
     def _is_coarse(self, i: int, errors: "_Errors", worst: int) -> bool:
-        """Whether a float16 gradient has only the digits of bfloat16."""
-        dtype = self.voices.inputs[i].dtype
-        if dtype != jnp.float16 or errors.rule[worst] <= FACTOR * max(
-            errors.achieved, self._noise(i), errors.eps
-        ):
+        """Whether a float16 gradient has only the digits of bfloat16, and not by chance."""
+        if self.voices.inputs[i].dtype != jnp.float16:
             return False
-        found = self.draws[worst].rule.grad(i)
-        return bool(np.all(np.asarray(jnp.asarray(found, jnp.bfloat16), np.float64) == found))
+        draw = self.draws[worst]
+        found, due = draw.rule.grad(i), draw.true(i).astype(np.float16)
+        if not np.all(_in_bfloat16(found)):
+            return False
+        if found.size >= CHANCE and np.mean(_in_bfloat16(due)) < 0.5:
+            return True
+        least = max(errors.achieved, self._noise(i), errors.eps)
+        return errors.rule[worst] > FACTOR * least
 
     def _noise(self, i: int, times: float = 1.0) -> float:
         """What computing in these dtypes loses of the gradient of leaf i, relative to it."""
@@ -202,3 +206,8 @@ class _Errors(NamedTuple):
     def achieved(self) -> float:
         """Autodiff's worst."""
         return max(filter(np.isfinite, self.autodiff), default=0.0)
+
+
+def _in_bfloat16(x: np.ndarray) -> np.ndarray:
+    """Which entries bfloat16 has the digits for."""
+    return np.asarray(jnp.asarray(x, jnp.bfloat16), np.float64) == np.asarray(x, np.float64)
