@@ -195,16 +195,18 @@ class Settling:
             u, got = float(unit[place]), float(np.nan_to_num(found[place]))
             matters = max(abs(got), least * size) * u
             side = slope(objective, leaf, v, matters, self.voices.sees_dtypes)
-            unsettled += not side.settled
+            if not side.settled:  # nothing is known against it
+                truth[place], unsettled = found[place], unsettled + 1
+                continue
             truth[place] = side.central / u
             between = side.holds(float(found[place]) * u, 0.0)
             off = abs(float(found[place]) * u - side.central)
             if between and off > base.allowed * max(abs(side.central), matters):
                 truth[place], kinks = found[place], kinks + 1
-        if unsettled:
+        off = error(found, truth)
+        if unsettled and off <= base.allowed:
             note = f"{base.note}; differences do not settle"
             return base._replace(ok=None, error=np.nan, note=note)
-        off = error(found, truth)
         note = f"{base.note}: by differences"
         return base._replace(ok=off <= base.allowed, error=off, truth=truth, kinks=kinks, note=note)
 
