@@ -17,7 +17,7 @@ A finding is stated only with a line that reproduces it and with what is right f
 form, a series, or differences of the value in float64. In the lines `f32` is `jnp.float32`, `c64`
 `jnp.complex64`, `slope(f, x)` differences by Richardson's extrapolation; 64-bit types are on. All of it is on CPU,
 Python 3.11, at the versions given. *Known* means that an issue or a change request says so already; where
-nothing is said, none is known to us: the issues were searched for the rules whose first derivative is wrong.
+nothing is said, none is known to us: issues were searched for most of the rules whose first derivative is wrong.
 
 These are good libraries. Most of what is below lies at the border of a domain, or in a second derivative
 that few ask for; it is written down so that whoever meets it knows, and as the checker's homework.
