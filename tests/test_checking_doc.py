@@ -55,7 +55,7 @@ def run(command):
     assert command.startswith("python -m ")
     done = subprocess.run(
         [sys.executable, *command.split()[1:]],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         timeout=600,
