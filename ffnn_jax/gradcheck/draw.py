@@ -1,5 +1,6 @@
 """What the voices say for one cotangent, and how far one is from another."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from ffnn_jax.gradcheck.voices import Voice, Voices
@@ -84,6 +85,11 @@ def error(found: np.ndarray, truth: np.ndarray) -> float:
         return float("inf")
     size = np.linalg.norm(truth)
     return float(np.linalg.norm(found - truth) / (size if size > 0 else 1.0))
+
+
+def fits(x: np.ndarray, dtype: str) -> np.ndarray:
+    """Which entries a shorter dtype has the digits for."""
+    return np.asarray(jnp.asarray(x, dtype), np.float64) == np.asarray(x, np.float64)
 
 
 def rms(x: np.ndarray) -> float:

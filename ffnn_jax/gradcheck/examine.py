@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ffnn_jax.gradcheck.diagnosis import Context, diagnose
-from ffnn_jax.gradcheck.draw import Draw, error
+from ffnn_jax.gradcheck.draw import Draw, error, fits
 from ffnn_jax.gradcheck.judge import EPS64, FACTOR, FORMULA, Judge
 from ffnn_jax.gradcheck.point import Point
 from ffnn_jax.gradcheck.report import Diagnosis, LeafReport, Report, TransformReport
@@ -108,7 +108,7 @@ class Examined:
             i,
             self.point.paths,
             np.asarray(leaves[i], np.float64),
-            [draw.truth.grad(j) for j in range(len(leaves))],
+            [draw.true(j) for j in range(len(leaves))],
             draw.cotangents,
             lambda leaf, c: rule([*leaves[:i], leaf, *leaves[i + 1 :]], c).grad(i),
             lambda leaf, c: self.voices.truth([*leaves[:i], leaf, *leaves[i + 1 :]], c).grad(i),
@@ -256,7 +256,7 @@ def _precision(verdict: Verdict) -> Diagnosis:
     if np.isfinite(ratio) and verdict.autodiff > 0:
         message += f", {ratio:.2g} times that of autodiff"
     for dtype in ("bfloat16", "float16", "float32"):
-        if np.all(np.asarray(jnp.asarray(verdict.found, dtype), np.float64) == verdict.found):
+        if np.all(fits(verdict.found, dtype)):
             return Diagnosis("precision", f"{message}: it has the digits of {dtype} only")
     return Diagnosis("precision", f"{message}: computed in a shorter dtype, or digits cancel")
 

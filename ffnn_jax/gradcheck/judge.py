@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ffnn_jax.gradcheck.draw import Draw, error, rms
+from ffnn_jax.gradcheck.draw import Draw, error, fits, rms
 from ffnn_jax.gradcheck.settling import Settling, Verdict
 from ffnn_jax.gradcheck.voices import Voice, Voices
 
@@ -166,9 +166,9 @@ class Judge:
             return False
         draw = self.draws[worst]
         found, due = draw.rule.grad(i), draw.true(i).astype(np.float16)
-        if not np.all(_in_bfloat16(found)):
+        if not np.all(fits(found, "bfloat16")):
             return False
-        if found.size >= CHANCE and np.mean(_in_bfloat16(due)) < 0.5:
+        if found.size >= CHANCE and np.mean(fits(due, "bfloat16")) < 0.5:
             return True
         least = max(errors.achieved, self._noise(i), errors.eps)
         return errors.rule[worst] > FACTOR * least
@@ -206,8 +206,3 @@ class _Errors(NamedTuple):
     def achieved(self) -> float:
         """Autodiff's worst."""
         return max(filter(np.isfinite, self.autodiff), default=0.0)
-
-
-def _in_bfloat16(x: np.ndarray) -> np.ndarray:
-    """Which entries bfloat16 has the digits for."""
-    return np.asarray(jnp.asarray(x, jnp.bfloat16), np.float64) == np.asarray(x, np.float64)

@@ -27,10 +27,6 @@ class Voice(NamedTuple):
     values: Arrays
     grads: Arrays
 
-    def value(self, k: int) -> np.ndarray:
-        """Output k, in float64."""
-        return np.asarray(self.values[k], np.float64)
-
     def grad(self, i: int) -> np.ndarray:
         """The gradient of leaf i, in float64."""
         return np.asarray(self.grads[i], np.float64)
