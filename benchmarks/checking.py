@@ -5,13 +5,17 @@
 For two networks, in processes of their own: `check_gradients` of the loss, compilation included
 (`check`: all transforms; `alone`: none), and `jax.grad` of the same loss without rules in float64
 (`grad`). Seconds, and by how much the peak of the resident memory is above what it was with the
-inputs in place; medians over the rounds. The compiler's own memory is in it, so that the ratio
-says something about the check only where the arrays are large. The last line of stdout is one JSON
+inputs in place; medians over the rounds. Two peaks: `needed`, where the allocator gives every block
+back that is free (glibc with MALLOC_MMAP_THRESHOLD_), and `kept`, where it keeps them for later, as
+glibc does by itself with blocks of less than 32 MiB. The compiler's own memory is in both, so that
+the ratio says something about the check only where the arrays are large. `process` is the largest
+resident memory of the whole process, Python and JAX in it. The last line of stdout is one JSON
 object.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import resource
 import statistics
@@ -28,6 +32,7 @@ import ffnn_jax as ffnn
 
 NETWORKS = {"small": ((784, 512, 512, 10), 128), "large": ((1536, 1536, 1536, 1536), 1024)}
 TASKS = ("check", "alone", "grad")
+GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # of glibc: larger blocks go back when freed
 
 
 def measured(task: str, sizes: tuple[int, ...], batch: int) -> dict[str, float]:
@@ -46,7 +51,8 @@ def measured(task: str, sizes: tuple[int, ...], batch: int) -> dict[str, float]:
         rows = None if task == "check" else ()
         report = ffnn.check_gradients(ffnn.loss, (net, params, x, y), transforms=rows)
         assert report.ok, str(report)
-    return {"seconds": time.perf_counter() - began, "MiB": peak() - before}
+    seconds, most = time.perf_counter() - began, peak()
+    return {"seconds": seconds, "kept": most - before, "process": most}
 
 
 def peak() -> float:
@@ -54,10 +60,17 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def in_a_child(task: str, name: str) -> dict[str, float]:
+def in_children(task: str, name: str) -> dict[str, float]:
+    """The same, each allocator in a process of its own."""
     command = [sys.executable, __file__, "--child", task, "--only", name]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+
+    def child(environment: dict[str, str]) -> dict[str, float]:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | environment
+        )
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return child({}) | {"needed": child(GIVES_BACK)["kept"]}
 
 
 def main() -> None:
@@ -75,20 +88,21 @@ def main() -> None:
     table = {}
     for name in [arguments.only] if arguments.only else NETWORKS:
         sizes, batch = NETWORKS[name]
-        rounds = [{t: in_a_child(t, name) for t in TASKS} for _ in range(arguments.rounds)]
+        rounds = [{t: in_children(t, name) for t in TASKS} for _ in range(arguments.rounds)]
         row = {
             task: {
-                unit: statistics.median(r[task][unit] for r in rounds)
-                for unit in ("seconds", "MiB")
+                unit: statistics.median(r[task][unit] for r in rounds) for unit in rounds[0][task]
             }
             for task in TASKS
         }
         table[name] = {"sizes": sizes, "batch": batch, **row}
         print(f"{list(sizes)}, batch {batch}")
         for task in TASKS:
-            seconds, mib = row[task].values()
-            ratio = mib / row["grad"]["MiB"]
-            print(f"  {task:6} {seconds:6.1f} s {mib:7.0f} MiB, {ratio:.2f} of grad", flush=True)
+            units = " ".join(
+                f"{unit} {row[task][unit]:6.0f} MiB ({row[task][unit] / row['grad'][unit]:.2f})"
+                for unit in ("needed", "kept", "process")
+            )
+            print(f"  {task:6} {row[task]['seconds']:6.1f} s  {units}", flush=True)
     print(json.dumps({"jax": jax.__version__, "networks": table}))
 
 

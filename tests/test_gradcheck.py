@@ -1,5 +1,6 @@
 """`check_gradients`: right rules pass, wrong ones are found, in the right leaf, and named."""
 
+import gc
 from functools import partial
 from typing import NamedTuple
 
@@ -390,3 +391,20 @@ def test_mixed_precision_of_the_library(output):
 def test_with_jax_checking_its_own_work():
     with jax.enable_checks(True):
         assert check(lambda x: jax.lax.map(in_double, x), (X,)).ok
+
+
+def test_nothing_that_was_heard_is_kept_for_the_rows(monkeypatch):
+    """A large function leaves no room for its gradients in float64 then."""
+
+    def held(*args, **options):
+        gc.collect()
+        there.append(sum(t.nbytes for t in jax.live_arrays()) - before)
+        return ()
+
+    there: list[int] = []
+    leaf = jax.random.normal(jax.random.key(0), (128, 128))
+    monkeypatch.setattr("ffnn_jax.gradcheck.check.check_transforms", held)
+    gc.collect()
+    before = sum(t.nbytes for t in jax.live_arrays())
+    assert check(lambda x: jnp.sum(in_double(x)), (leaf,)).ok
+    assert there[0] < leaf.nbytes

@@ -3,9 +3,9 @@
 Each holds the gradient against what the rule's own pullback, compiled, gives at the same points.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from ffnn_jax.gradcheck.rows import (
     pull,
     random_like,
     settle,
+    worst,
 )
 
 MAPPED = 4  # how many leaves are mapped by themselves
@@ -89,29 +90,33 @@ def _unstacked(gradient: list[jax.Array], count: int) -> Gradients:
 
 
 def vmap(subject: Subject) -> Verdict:
-    """All leaves mapped, the pullback or the function itself; then each leaf alone."""
+    """All leaves mapped, the pullback or the function itself; then each leaf alone.
+
+    One after the other, for together they would hold a gradient for each.
+    """
     copies, leaves = _copies(subject), subject.leaves
-    alone = [
-        Point([*leaves[:i], _shrunk(leaves[i]), *leaves[i + 1 :]], subject.cotangent)
-        for i in range(min(MAPPED, len(leaves)) if len(leaves) > 1 else 0)
-    ]
 
-    def transformed(fn: Function, points: list[Point]) -> Gradients:
-        both = _stacked(points[:2])
-        found = [*_unstacked(jax.vmap(pull(fn))(*both), 2)]
-        found += _unstacked(pull(jax.vmap(fn))(*both), 2)
-        base = points[0]
-        for i, point in enumerate(points[4:]):
-            mapped = [*base.leaves]
-            mapped[i] = jnp.stack([base.leaves[i], point.leaves[i]])
-            axes = [0 if j == i else None for j in range(len(mapped))]
-            gradient = jax.vmap(pull(fn), (axes, None))(mapped, base.cotangent)
-            found.append(_unstacked(gradient, 2)[1])
-        return found
+    def pullback_mapped(fn: Function, points: list[Point]) -> Gradients:
+        return _unstacked(jax.vmap(pull(fn))(*_stacked(points)), 2)
 
-    names = [*[", all leaves mapped"] * 4, *(f", {p} alone mapped" for p in subject.paths)]
-    points = [*copies, *copies, *alone]
-    return _held_against_alone(subject, transformed, points, names[: len(points)])
+    def function_mapped(fn: Function, points: list[Point]) -> Gradients:
+        return _unstacked(pull(jax.vmap(fn))(*_stacked(points)), 2)
+
+    def alone_mapped(i: int, fn: Function, points: list[Point]) -> Gradients:
+        (mapped, cotangent), (shrunk, _) = points
+        mapped = [*mapped[:i], jnp.stack([mapped[i], shrunk[i]]), *mapped[i + 1 :]]
+        axes = [0 if j == i else None for j in range(len(mapped))]
+        return _unstacked(jax.vmap(pull(fn), (axes, None))(mapped, cotangent), 2)
+
+    def verdicts() -> Iterator[Verdict]:
+        for transformed in (pullback_mapped, function_mapped):
+            yield _held_against_alone(subject, transformed, copies, [", all leaves mapped"] * 2)
+        for i in range(min(MAPPED, len(leaves)) if len(leaves) > 1 else 0):
+            shrunk = copies[0]._replace(leaves=[*leaves[:i], copies[1].leaves[i], *leaves[i + 1 :]])
+            names = [f", {subject.paths[i]} alone mapped"] * 2
+            yield _held_against_alone(subject, partial(alone_mapped, i), [copies[0], shrunk], names)
+
+    return worst(verdicts())
 
 
 def scan(subject: Subject) -> Verdict:
@@ -136,25 +141,24 @@ def checkpoint(subject: Subject) -> Verdict:
 
 
 def one_argument(subject: Subject) -> Verdict | None:
-    """The pullback to one leaf, the others constants."""
-    count = min(SINGLE, len(subject.leaves))
-    if len(subject.leaves) == 1:
+    """The pullback to one leaf after another, the others constants."""
+    count = len(subject.leaves)
+    if count == 1:
         return None
 
     def transformed(fn: Function, points: list[Point]) -> Gradients:
-        found = []
-        for i, (leaves, cotangent) in enumerate(points):
+        [(leaves, cotangent)] = points
 
-            def of_one(leaf: list[jax.Array], i: int = i, leaves: list = leaves) -> list:
+        def gradient(i: int) -> jax.Array:
+            def of_one(leaf: list[jax.Array]) -> list[jax.Array]:
                 return fn([*leaves[:i], *leaf, *leaves[i + 1 :]])
 
-            gradient: list[Any] = [None] * len(leaves)
-            gradient[i] = pull(of_one)([leaves[i]], cotangent)[0]
-            found.append(gradient)
-        return found
+            return pull(of_one)([leaves[i]], cotangent)[0]
 
-    points = [Point(subject.leaves, subject.cotangent)] * count
-    return _held_against_alone(subject, transformed, points)
+        asked = min(SINGLE, count)
+        return [[*map(gradient, range(asked)), *[None] * (count - asked)]]
+
+    return _held_against_alone(subject, transformed, [Point(subject.leaves, subject.cotangent)])
 
 
 def one_output(subject: Subject) -> Verdict | None:

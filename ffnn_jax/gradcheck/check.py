@@ -88,20 +88,13 @@ def check_gradients(
     cotangents = cotangents_of(voices.outputs, jax.random.key(0) if key is None else key)
     wide = widened(point.leaves)
     draws = [Draw(voices, point.leaves, wide, c) for c in cotangents]
-    try:
-        _ = [draw.rule for draw in draws]
-    except Exception as error:  # whatever the user's rule raises is a verdict
+    error = _raised_by(draws)
+    if error is not None:
         return raised(error, point, against)
-    judge = Judge(voices, wide, draws)
-    verdicts = [judge.verdict(i) for i in range(len(point.leaves))]
-    examined = Examined(voices, point, judge, verdicts)
-    leaves = tuple(
-        LeafReport(path, True, np.nan, np.nan, np.nan, None, 0, "deliberate: not judged")
-        if path in spared
-        else examined.leaf(i)
-        for i, path in enumerate(point.paths)
-    )
-    values = () if callable(deliberate) else examined.values()
+    leaves, values = _judged(voices, point, wide, draws, spared)
+    del draws, wide  # and all that was heard: a large function needs the room for the rows
+    if callable(deliberate):
+        values = ()
     rows: tuple[TransformReport, ...] = ()
     if all(part.ok is not False for part in (*leaves, *values)) and not deliberate:
         rows = check_transforms(
@@ -115,6 +108,32 @@ def check_gradients(
         )
         leaves = with_second_order(leaves, rows)
     return Report(ok(leaves, values, rows), leaves, against, values, rows, notes(leaves))
+
+
+def _raised_by(draws: list[Draw]) -> Exception | None:
+    """What the rule raises for one of the cotangents: whatever it is, it is a verdict."""
+    try:
+        for draw in draws:
+            draw.listen("rule")
+    except Exception as error:
+        return error
+    return None
+
+
+def _judged(
+    voices: Voices, point: Point, wide: list[jax.Array], draws: list[Draw], spared: set[str]
+) -> tuple[tuple[LeafReport, ...], tuple[LeafReport, ...]]:
+    """The reports on the leaves and on the outputs."""
+    judge = Judge(voices, wide, draws)
+    verdicts = [judge.verdict(i) for i in range(len(point.leaves))]
+    examined = Examined(voices, point, judge, verdicts)
+    leaves = tuple(
+        LeafReport(path, True, np.nan, np.nan, np.nan, None, 0, "deliberate: not judged")
+        if path in spared
+        else examined.leaf(i)
+        for i, path in enumerate(point.paths)
+    )
+    return leaves, examined.values()
 
 
 def cotangents_of(shapes: list[jax.ShapeDtypeStruct], key: jax.Array) -> list[list[np.ndarray]]:

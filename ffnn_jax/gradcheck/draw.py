@@ -28,7 +28,7 @@ class Draw:
     def rule(self) -> Voice:
         """The rule. Raises whatever it raises."""
         if "rule" not in self._heard:
-            self._listen("rule")
+            self.listen("rule")
         voice = self._heard["rule"]
         assert voice is not None
         return voice
@@ -58,6 +58,11 @@ class Draw:
         assert self.truth is not None
         return self.truth.grad(i)
 
+    def listen(self, name: str) -> None:
+        """Hears a voice now. Raises whatever it raises."""
+        voice = getattr(self._voices, name)(self._leaves[name], self.cotangents)
+        self._heard[name], self.values[name] = voice, voice.values
+
     def forget(self, name: str) -> None:
         """Lets go of what this voice said; that it cannot speak is remembered."""
         if self._heard.get(name):
@@ -66,14 +71,10 @@ class Draw:
     def _hear(self, name: str) -> Voice | None:
         if name not in self._heard:
             try:
-                self._listen(name)
+                self.listen(name)
             except Exception:
                 self._heard[name] = None
         return self._heard[name]
-
-    def _listen(self, name: str) -> None:
-        voice = getattr(self._voices, name)(self._leaves[name], self.cotangents)
-        self._heard[name], self.values[name] = voice, voice.values
 
 
 def error(found: np.ndarray, truth: np.ndarray) -> float:

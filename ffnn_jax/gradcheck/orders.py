@@ -37,6 +37,7 @@ from ffnn_jax.gradcheck.rows import (
     pull,
     settle,
     twice,
+    worst,
 )
 
 GROUPS = 8  # along how many leaves by themselves a rule is differentiated forward
@@ -216,12 +217,10 @@ def _by_differences(
     if truth is not None:
         off = gaps([mine], [truth], subject.paths)
         chosen = [i for i, gap in enumerate(off) if not _agree(gap)]
-    verdicts = [
+    return worst(
         _differences(subject, leaves, i, mine[i], None if truth is None else truth[i], v)
         for i in chosen[:LOOKED_INTO]
-    ]
-    wrong = [t for t in verdicts if t.verdict == "wrong"]
-    return (wrong or [t for t in verdicts if t.verdict == "unsure"] or [RIGHT])[0]
+    )
 
 
 def _agree(gap: Gap) -> bool:

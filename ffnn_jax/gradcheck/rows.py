@@ -11,7 +11,7 @@ more than rounding, the same is asked of the function without its rules, and at 
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -197,13 +197,16 @@ def gaps(found: Gradients, expected: Gradients, labels: Sequence[str]) -> list[G
     """One `Gap` for each leaf of each point, labelled point by point."""
     result, names = [], iter(labels)
     for mine, right in zip(found, expected, strict=True):
-        pairs = [(f, e) for f, e in zip(mine, right, strict=True) if f is not None]
-        pairs = [(_host(f), _host(e)) for f, e in pairs]
-        sizes = [_norm(e) for _, e in pairs]
-        whole = float(np.linalg.norm(sizes))
-        for (f, e), size in zip(pairs, sizes, strict=True):
-            result.append(Gap(next(names), _distance(f, e), size, whole))
+        pairs = [_apart(f, e) for f, e in zip(mine, right, strict=True) if f is not None]
+        whole = float(np.linalg.norm([size for _, size in pairs]))
+        result += [Gap(next(names), error, size, whole) for error, size in pairs]
     return result
+
+
+def _apart(found: Any, expected: Any) -> tuple[float, float]:
+    """(‖found − expected‖, ‖expected‖), in float64."""
+    found, expected = _host(found), _host(expected)
+    return _distance(found, expected), _norm(expected)
 
 
 class Doubt(NamedTuple):
@@ -246,6 +249,16 @@ def settle(
     wide = gaps(*pair, labels)
     off = [g for g, n in zip(wide, here, strict=True) if not _vanishes(g, n)]
     return Verdict("wrong", str(max(off, key=_badness))) if off else RIGHT
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The first wrong one, else the first that is unsure, else right; none is asked for after."""
+    unsure = RIGHT
+    for verdict in verdicts:
+        if verdict.verdict == "wrong":
+            return verdict
+        unsure = verdict if unsure == RIGHT else unsure
+    return unsure
 
 
 def _vanishes(wide: Gap, narrow: Gap) -> bool:
