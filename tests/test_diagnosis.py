@@ -1,6 +1,7 @@
 """Each fault has its word and its number, on cases of their own; and what is no fault has none."""
 
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -230,3 +231,29 @@ def test_the_layer_where_the_error_enters():
     assert [leaf.ok for leaf in report.leaves] == [False, False, True, True]
     assert "right from the output down to args[0][2]" in report.notes[0]
     assert "wrong from args[0][1] on" in str(report)
+
+
+def test_one_of_two_outputs_is_left_out():
+    """A layer of a flow, and the logarithm of the determinant of its Jacobian."""
+    flow = with_rule(
+        lambda x, s: (x * jnp.exp(s), jnp.sum(s)),
+        lambda x, s, g: (g[0] * jnp.exp(s), g[0] * x * jnp.exp(s)),
+    )
+    leaf = check(flow, X[0], X[1]).leaves[1]
+    assert leaf.diagnosis.fault == "ignores-cotangent"
+    assert "output 1 is left out" in leaf.diagnosis.message
+
+
+def test_constants_of_a_shorter_dtype():
+    """The formula is right, but √½ in it is that of float16."""
+    gelu = partial(jax.nn.gelu, approximate=False)
+
+    def backward(args, g):
+        x = args[0].astype(jnp.float16)
+        return ((g.astype(x.dtype) * jax.vmap(jax.grad(gelu))(x)).astype(g.dtype),)
+
+    fn = jax.custom_vjp(gelu)
+    fn.defvjp(lambda x: (gelu(x), (x,)), backward)
+    report = check(fn, X[0])
+    assert report.faults == ("precision",)
+    assert "digits of float16 only" in report.leaves[0].diagnosis.message

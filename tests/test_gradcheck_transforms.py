@@ -323,6 +323,25 @@ def test_second_order_at_a_jump_is_not_called_wrong():
     assert row.verdict in ("right", "unsure")
 
 
+def test_second_order_at_knots():
+    """H of what has a kink is not symmetric: one order gives the one half, another the other."""
+    knots = jnp.arange(4.0)
+
+    def value(x, y):
+        return jnp.interp(x, knots, y)
+
+    def backward(saved, ct):
+        x, y = saved
+        k = jnp.clip(jnp.floor(x).astype(int), 0, 2)
+        t = x - k.astype(x.dtype)
+        return ct * (y[k + 1] - y[k]), jnp.zeros(4).at[k].add(ct * (1 - t)).at[k + 1].add(ct * t)
+
+    fn = with_rule(value, backward)
+    at = (jnp.array([1.0, 2.0, 0.0, 3.0]), jax.random.normal(jax.random.key(1), (4,)))
+    for name in ("grad of grad", "forward over reverse"):
+        assert row_of(fn, at, (name,)).verdict == "right"
+
+
 def test_one_argument_at_a_time():
     """With symbolic zeros a rule sees which argument varies."""
 

@@ -275,6 +275,19 @@ def _swapped(e: Evidence) -> Diagnosis | None:
     return None
 
 
+def _left_out(e: Evidence) -> Diagnosis | None:
+    """The gradient of all outputs but one."""
+    if e.context is None or len(e.context.cotangents) < 2:
+        return None
+    for k, c in enumerate(e.context.cotangents):
+        others = list(e.context.cotangents)
+        others[k] = np.zeros_like(c)
+        if e.explains(e.context.right(others)):
+            message = f"the cotangent of output {k} is left out, the rest is right"
+            return Diagnosis("ignores-cotangent", message)
+    return None
+
+
 def _missing_sum(e: Evidence) -> Diagnosis | None:
     """One term where a sum over an axis is due."""
     if e.context is None:
@@ -440,6 +453,7 @@ EXPLANATIONS: tuple[Callable[[Evidence], Diagnosis | None], ...] = (
     _transposed,
     _permuted,
     _swapped,
+    _left_out,
     _formula,
     _entries,
     _missing_sum,

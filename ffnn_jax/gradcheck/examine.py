@@ -17,6 +17,8 @@ from ffnn_jax.gradcheck.transforms import SECOND_ORDER
 from ffnn_jax.gradcheck.voices import Voices
 
 VALUE_ROUNDINGS = 32.0  # allowed for an output, of which there is one draw: luck is in it
+SHORTER = ("bfloat16", "float16", "float32")
+CONSTANTS = 4.0  # of how many roundings constants of a shorter dtype may be the reason
 LINEAR = 1e-6  # how far from linear in the cotangent a rule may be, relative
 
 
@@ -94,6 +96,9 @@ class Examined:
         draw = self.judge.draws[verdict.draw]
         if verdict.truth is None:
             return _from_slopes(verdict)
+        rounded = _rounded(verdict, draw.rule.grad(i), self.voices.inputs[i].dtype)
+        if rounded is not None:
+            return rounded
         eps = float(jnp.finfo(self.voices.inputs[i].dtype).eps)
         wide = self._runs_wide
         margin = max(1e-6, eps) if wide else max(verdict.allowed, 16 * eps)
@@ -255,10 +260,24 @@ def _precision(verdict: Verdict) -> Diagnosis:
     message = f"the formulas are right, but the error is {verdict.error:.2g}"
     if np.isfinite(ratio) and verdict.autodiff > 0:
         message += f", {ratio:.2g} times that of autodiff"
-    for dtype in ("bfloat16", "float16", "float32"):
+    for dtype in SHORTER:
         if np.all(fits(verdict.found, dtype)):
             return Diagnosis("precision", f"{message}: it has the digits of {dtype} only")
     return Diagnosis("precision", f"{message}: computed in a shorter dtype, or digits cancel")
+
+
+def _rounded(verdict: Verdict, found: np.ndarray, dtype: np.dtype) -> Diagnosis | None:
+    """Constants of a shorter dtype: as far off as its digits account for, and no digits more."""
+    assert verdict.truth is not None
+    due = np.asarray(verdict.truth.astype(dtype), np.float64)
+    for short in SHORTER:
+        eps = float(jnp.finfo(short).eps)
+        if eps <= jnp.finfo(dtype).eps or verdict.error > CONSTANTS * eps:
+            continue
+        if np.all(fits(found, short)) and np.mean(fits(due, short)) < 0.5:
+            message = f"off by {verdict.error:.2g}, and it has the digits of {short} only"
+            return Diagnosis("precision", message)
+    return None
 
 
 def _from_slopes(verdict: Verdict) -> Diagnosis:

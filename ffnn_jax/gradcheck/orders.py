@@ -231,24 +231,48 @@ def _agree(gap: Gap) -> bool:
 def _differences(
     subject: Subject, leaves: list, i: int, mine: np.ndarray, truth: np.ndarray | None, v: list
 ) -> Verdict:
-    """The verdict on one leaf."""
+    """The verdict on leaf i: ⟨u, H v⟩ is the slope of ⟨g, v⟩ along u, and of ⟨g_i, u⟩ along v.
+
+    Where g has a kink H is not symmetric, and one of the two may be what the rule gives.
+    """
     alone = subject.alone
     if alone.traced.holds(OPAQUE):
         return Verdict("unsure", "the rule's gradient cannot be had in float64")
     with jax.enable_x64(True):
         leaves, cotangent = doubled((leaves, subject.cotangent))
+    along, unit = _in_steps(leaves, v)
 
-    def objective(leaf: np.ndarray) -> float:
-        with jax.enable_x64(True):
-            there = [*leaves[:i], jnp.asarray(leaf), *leaves[i + 1 :]]
-        return sum(map(_host_dot, alone.wide(there, cotangent), v))
+    def gradient(leaves: list) -> list:
+        return alone.wide(leaves, cotangent)
+
+    def along_u(leaf: np.ndarray) -> float:
+        there = [*leaves[:i], leaf, *leaves[i + 1 :]]
+        return sum(map(_host_dot, gradient(there), v))
+
+    def along_v(step: np.ndarray) -> float:
+        there = [np.asarray(t) + step * d for t, d in zip(leaves, along, strict=True)]
+        return _host_dot(gradient(there)[i], u) / unit
 
     leaf = np.asarray(leaves[i])
     u = mine - truth if truth is not None else np.random.default_rng(4).standard_normal(leaf.shape)
     u = u / float(np.max(np.abs(u / sizes(leaf))))  # in units of the size of each entry
     ours, theirs = float(np.vdot(mine, u)), None if truth is None else float(np.vdot(truth, u))
     apart = abs(ours) if theirs is None else abs(ours - theirs)
-    return _decided(subject.paths[i], slope(objective, leaf, u, apart), ours, theirs)
+    verdict = _decided(subject.paths[i], slope(along_u, leaf, u, apart), ours, theirs)
+    if verdict.verdict != "wrong":
+        return verdict
+    other = _decided(
+        subject.paths[i], slope(along_v, np.zeros(()), np.ones(()), apart), ours, theirs
+    )
+    return verdict if other.verdict == "unsure" else other
+
+
+def _in_steps(leaves: list, v: list) -> tuple[list[np.ndarray], float]:
+    """(v · unit, unit): no entry goes further than its own size."""
+    here, along = ([np.asarray(t).astype(np.float64) for t in tree] for tree in (leaves, v))
+    pairs = zip(here, along, strict=True)
+    unit = 1 / max(float(np.max(np.abs(d) / sizes(t), initial=0)) for t, d in pairs)
+    return [unit * d for d in along], unit
 
 
 def _decided(path: str, found: Slope, ours: float, theirs: float | None) -> Verdict:
