@@ -233,6 +233,19 @@ def test_the_layer_where_the_error_enters():
     assert "wrong from args[0][1] on" in str(report)
 
 
+def test_noise_below_the_rounding_of_the_dtype():
+    random = np.random.default_rng(0)
+
+    def shaken(g):
+        return (np.asarray(g) * (1 + 0.05 * random.standard_normal(g.shape))).astype(g.dtype)
+
+    def backward(x, g):
+        there = jax.ShapeDtypeStruct(g.shape, g.dtype)
+        return (3 * jax.pure_callback(shaken, there, g, vmap_method="sequential"),)
+
+    assert check(with_rule(lambda x: 3 * x, backward), X.astype(jnp.bfloat16)).faults == ("noise",)
+
+
 def test_one_of_two_outputs_is_left_out():
     """A layer of a flow, and the logarithm of the determinant of its Jacobian."""
     flow = with_rule(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import ACTIVATIONS, examples
+from jax.experimental import pallas as pl
 
 import ffnn_jax as ffnn
 from ffnn_jax.gradcheck.diagnosis import diagnose
@@ -408,3 +409,28 @@ def test_nothing_that_was_heard_is_kept_for_the_rows(monkeypatch):
     before = sum(t.nbytes for t in jax.live_arrays())
     assert check(lambda x: jnp.sum(in_double(x)), (leaf,)).ok
     assert there[0] < leaf.nbytes
+
+
+def swish_kernel(x, out):
+    out[...] = x[...] * jax.nn.sigmoid(x[...])
+
+
+def swish_slope_kernel(x, ct, out):
+    s = jax.nn.sigmoid(x[...])
+    out[...] = ct[...] * s * (1 + x[...] * (1 - s))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_pallas_kernel_in_a_dtype_of_its_own(dtype):
+    """It cannot be run in float64, nor differenced with the digits of a short dtype."""
+
+    def run(kernel, x, *more):
+        out = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        return pl.pallas_call(kernel, out_shape=out, interpret=True)(x, *more)
+
+    fn = jax.custom_vjp(partial(run, swish_kernel))
+    fn.defvjp(lambda x: (run(swish_kernel, x), x), lambda x, ct: (run(swish_slope_kernel, x, ct),))
+    x = jax.random.normal(jax.random.key(1), (4, 8), jnp.float32).astype(dtype)
+    assert check(fn, (x,)).ok == (True if dtype == "float32" else None)
+    report = check(fn, (x,), reference=jax.nn.silu)
+    assert report.ok, str(report)

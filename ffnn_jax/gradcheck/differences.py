@@ -14,10 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 STEPS = 10.0 ** -np.arange(2, 11)  # in units of the size of the numbers that vary
-COARSE_STEPS = 10.0 ** -np.arange(1.0, 3.6, 0.5)  # where something inside is computed in float32
+COARSE_STEPS = 10.0 ** -np.arange(
+    1.0, 3.6, 0.5
+)  # where something inside is computed in a shorter dtype
 SETTLED = 1e-3  # a slope is settled when it moves by less than this from one step to the next
 FLAT = 1e-6  # a slope below this share of those that larger steps give is 0
-ROUNDING = 8 * float(np.finfo(np.float64).eps)
+ROUNDINGS = 8  # units of rounding that φ may be off by
 
 
 class Slope(NamedTuple):
@@ -60,7 +62,7 @@ def agrees(
     return False
 
 
-def sizes(leaf: np.ndarray, coarse: bool = False) -> np.ndarray:
+def sizes(leaf: np.ndarray, coarse: float = 0.0) -> np.ndarray:
     """The step unit of each entry of a leaf: |x_i|, or that of a typical entry where x_i is 0.
 
     Where φ is coarse, no less than that of a typical entry.
@@ -77,7 +79,7 @@ def slope(
     x: np.ndarray,
     v: np.ndarray,
     matters: float,
-    coarse: bool = False,
+    coarse: float = 0.0,
 ) -> Slope:
     """The slope of φ = objective at x along v.
 
@@ -86,12 +88,12 @@ def slope(
       x: where.
       v: the direction, shaped as x, each entry in proportion to `sizes` of x.
       matters: how large a slope, or a difference of slopes, is worth settling.
-      coarse: whether φ is known to the digits of float32 only.
+      coarse: the unit of rounding of what φ is computed in; 0: that of float64.
     """
     steps = COARSE_STEPS if coarse else STEPS
     here = objective(x)
     above, below, noise = [], [], []
-    rounding = 1e-6 if coarse else ROUNDING
+    rounding = ROUNDINGS * (coarse or float(np.finfo(np.float64).eps))
     for t in steps:
         up, down = objective(x + t * v), objective(x - t * v)
         above.append((up - here) / t)

@@ -19,6 +19,7 @@ from ffnn_jax.gradcheck.voices import Voices
 VALUE_ROUNDINGS = 32.0  # allowed for an output, of which there is one draw: luck is in it
 SHORTER = ("bfloat16", "float16", "float32")
 CONSTANTS = 4.0  # of how many roundings constants of a shorter dtype may be the reason
+NOISE = 1e-9  # how far from itself a gradient may be, relative
 LINEAR = 1e-6  # how far from linear in the cotangent a rule may be, relative
 
 
@@ -151,19 +152,27 @@ class Examined:
         again = voices.rule(leaves, draw.cotangents)
         return [error(again.grad(i), draw.rule.grad(i)) for i in range(len(leaves))]
 
+    @cached_property
+    def _wide_again(self) -> list[float]:
+        """The same of the rule in float64, where rounding hides nothing; 0 where it cannot run."""
+        draw = self.judge.draws[0]
+        if draw.rule_wide is None:
+            return [0.0] * len(self.judge.wide)
+        again = self.voices.rule_wide(self.judge.wide, draw.cotangents)
+        return [error(again.grad(i), draw.rule_wide.grad(i)) for i in range(len(self.judge.wide))]
+
     def _noise_of_calls(self, i: int) -> Diagnosis | None:
-        return self._noise_if(i, self._again[i])
+        eps = float(jnp.finfo(self.voices.inputs[i].dtype).eps)
+        return _noise_if(self._again[i], max(64 * eps, NOISE))
 
     def _noise(self, i: int) -> Diagnosis | None:
-        """Not the same twice, from call to call or from trace to trace."""
-        return self._noise_of_calls(i) or self._noise_if(i, self._traced_again[i])
-
-    def _noise_if(self, i: int, off: float) -> Diagnosis | None:
+        """Of a wrong leaf: not the same twice, from call to call or from trace to trace."""
         eps = float(jnp.finfo(self.voices.inputs[i].dtype).eps)
-        if not off > max(64 * eps, 1e-9):
-            return None
-        message = f"the same call gave another gradient, off by {off:.2g} of its norm"
-        return Diagnosis("noise", message)
+        return (
+            self._noise_of_calls(i)
+            or _noise_if(self._traced_again[i], max(64 * eps, NOISE))
+            or _noise_if(self._wide_again[i], NOISE)
+        )
 
     @cached_property
     @np.errstate(all="ignore")  # a leaf that is not finite has its verdict already
@@ -191,7 +200,8 @@ class Examined:
 
     def _linear(self, i: int, size: float, largest: float) -> float:
         """What rounding may do to sums of gradients of leaf i whose norms add up to size."""
-        wide, verdict = self._runs_wide, self.verdicts[i]
+        wide = self._runs_wide and not self.voices.rule_sees_dtypes
+        verdict = self.verdicts[i]
         eps = float(jnp.finfo(self.voices.inputs[i].dtype).eps)
         floor = 0.0
         if verdict.size is not None and np.isfinite(verdict.allowed):
@@ -220,6 +230,12 @@ class Examined:
         if jnp.finfo(got).bits >= jnp.finfo(leaf).bits:
             return None
         return Diagnosis("precision", f"the gradient of a {leaf} leaf is {got}")
+
+
+def _noise_if(off: float, allowed: float) -> Diagnosis | None:
+    if not off > allowed:
+        return None
+    return Diagnosis("noise", f"the same call gave another gradient, off by {off:.2g} of its norm")
 
 
 def _lost(bad: np.ndarray) -> Diagnosis | None:

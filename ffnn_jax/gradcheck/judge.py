@@ -102,7 +102,7 @@ class Judge:
             return True
         if worst <= FORMULA_FACTOR * self._noise_of_float64(i, errors):
             return True
-        if self.voices.rule_sees_dtypes or self.voices.sees_dtypes:
+        if self.voices.rule_sees_dtypes or self.voices.coarse:
             return worst <= FACTOR * max(errors.achieved, self._noise(i))
         return False
 

@@ -65,12 +65,12 @@ class Settling:
         leaf, truth, draw = self.leaves[i], verdict.truth, self.draws[verdict.draw]
         if truth is None or leaf.size == 0 or self.voices.stops_gradients:
             return verdict
-        objective, unit = self._objective(i, draw), sizes(leaf, self.voices.sees_dtypes)
+        objective, unit = self._objective(i, draw), sizes(leaf, self.voices.coarse)
         v = unit * self._random.standard_normal(leaf.shape)
         expected, matters = float(np.sum(truth * v)), float(np.linalg.norm(truth * v))
         if agrees(objective, leaf, v, expected, matters):
             return verdict
-        found = slope(objective, leaf, v, matters, self.voices.sees_dtypes)
+        found = slope(objective, leaf, v, matters, self.voices.coarse)
         off = abs(found.central - expected)
         if not found.settled or off <= 0.02 * matters + found.error:
             return verdict
@@ -110,7 +110,7 @@ class Settling:
         """The verdict where there is no gradient but the rule's to go by."""
         leaf, draw = self.leaves[i], self.draws[0]
         found = draw.best.grad(i)
-        coarse = self.voices.sees_dtypes
+        coarse = self.voices.coarse
         allowed = 2e-2 if coarse else 1e-3
         eps = float(jnp.finfo(self.voices.inputs[i].dtype).eps)
         allowed = max(allowed, ROUNDED * eps if draw.rule_wide is None else 0.0)
@@ -120,7 +120,7 @@ class Settling:
             return self._whole_by_differences(i, base)
         if not finite:
             return base
-        objective, unit = self._objective(i, draw), sizes(leaf, self.voices.sees_dtypes)
+        objective, unit = self._objective(i, draw), sizes(leaf, self.voices.coarse)
         worst = 0.0
         for _ in range(DIRECTIONS):
             v = unit * self._random.standard_normal(leaf.shape)
@@ -164,14 +164,14 @@ class Settling:
             largest = np.argsort(-gaps, kind="stable")[: ENTRIES // 2]
             others = self._random.choice(len(places), ENTRIES // 2, replace=False)
             places = places[np.unique([*largest, *others])]
-        unit = sizes(leaf, self.voices.sees_dtypes)
+        unit = sizes(leaf, self.voices.coarse)
         entries = []
         for place in map(tuple, places):
             v = np.zeros(leaf.shape)
             v[place] = unit[place]
             got, due, u = float(found[place]), float(truth[place]), float(unit[place])
             matters = max(abs(got - due), 1e-3 * abs(due), 1e-6 * rms(truth)) * u
-            side = slope(objective, leaf, v, matters, self.voices.sees_dtypes)
+            side = slope(objective, leaf, v, matters, self.voices.coarse)
             entries.append(_Entry.of(place, side, got, due, u))
         return entries
 
@@ -185,16 +185,16 @@ class Settling:
 
     def _whole_by_differences(self, i: int, base: Verdict) -> Verdict:
         leaf, draw, found = self.leaves[i], self.draws[0], base.found
-        objective, unit = self._objective(i, draw), sizes(leaf, self.voices.sees_dtypes)
+        objective, unit = self._objective(i, draw), sizes(leaf, self.voices.coarse)
         truth, kinks, unsettled = np.zeros(leaf.shape), 0, 0
-        least = 1.0 if self.voices.sees_dtypes else 1e-3  # what matters, of a typical entry
+        least = 1.0 if self.voices.coarse else 1e-3  # what matters, of a typical entry
         size = rms(found[np.isfinite(found)]) if np.any(np.isfinite(found)) else 1.0
         for place in np.ndindex(leaf.shape):
             v = np.zeros(leaf.shape)
             v[place] = unit[place]
             u, got = float(unit[place]), float(np.nan_to_num(found[place]))
             matters = max(abs(got), least * size) * u
-            side = slope(objective, leaf, v, matters, self.voices.sees_dtypes)
+            side = slope(objective, leaf, v, matters, self.voices.coarse)
             if not side.settled:  # nothing is known against it
                 truth[place], unsettled = found[place], unsettled + 1
                 continue

@@ -83,10 +83,14 @@ class Voices:
             return float(self._objective(widened(leaves), widened(cotangents)))
 
     @property
-    def sees_dtypes(self) -> bool:
-        """Whether something in the primal runs in its own, shorter dtype even in float64."""
-        shorter = any(t.dtype != np.float64 for t in (*self.inputs, *self.outputs))
-        return shorter and self.plain.holds(OPAQUE)
+    def coarse(self) -> float:
+        """The unit of rounding of the primal in float64, if something in it runs in its own dtype.
+
+        That of the coarsest dtype of its inputs and outputs then, and 0 otherwise.
+        """
+        units = [float(jnp.finfo(t.dtype).eps) for t in (*self.inputs, *self.outputs)]
+        shorter = max(units) > float(np.finfo(np.float64).eps)
+        return max(units) if shorter and self.plain.holds(OPAQUE) else 0.0
 
     @property
     def rule_sees_dtypes(self) -> bool:
