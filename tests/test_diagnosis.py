@@ -246,6 +246,52 @@ def test_noise_below_the_rounding_of_the_dtype():
     assert check(with_rule(lambda x: 3 * x, backward), X.astype(jnp.bfloat16)).faults == ("noise",)
 
 
+def test_noise_of_a_trace_below_the_rounding_of_the_dtype():
+    random = np.random.default_rng(0)
+
+    def backward(x, g):
+        return (3 * g * jnp.asarray(1 + 0.05 * random.standard_normal(g.shape), g.dtype),)
+
+    fn = with_rule(lambda x: 3 * x, backward)
+    assert check(fn, X.astype(jnp.float16)).faults == ("noise",)
+
+
+def test_a_sum_in_the_wrong_direction_is_no_formula():
+    fn = with_rule(lambda x: jnp.cumsum(x), lambda x, g: (jnp.cumsum(g),))
+    assert check(fn, X[:, 0]).faults == ("wrong",)
+
+
+def test_a_mask_that_is_forgotten():
+    """Right and wrong go by the place of an entry, not by its value."""
+    mask = jnp.array([True, True, True, True, True, False, False])
+
+    def value(z):
+        return -jnp.sum(jnp.where(mask, jax.nn.log_sigmoid(z), 0))
+
+    report = check(with_rule(value, lambda z, g: (-g * jax.nn.sigmoid(-z),)), X[:, 0])
+    assert report.faults == ("entries",)
+    assert "2 of 7 are wrong, the first at [5]" in report.leaves[0].diagnosis.message
+
+
+def test_an_axis_that_is_kept():
+    def backward(x, b, g):
+        return g, jnp.sum(g, 0, keepdims=True)
+
+    leaf = check(with_rule(lambda x, b: x + b[None], backward), X, B).leaves[1]
+    assert leaf.diagnosis.fault == "wrong-shape"
+    assert "an axis of length 1 too many" in leaf.diagnosis.message
+
+
+@pytest.mark.parametrize("short", ["bfloat16", "float16"])
+def test_no_digits_of_a_shorter_dtype_where_there_are_more(short):
+    def backward(x, g):
+        return (g.astype(short).astype(g.dtype) * jnp.cos(x),)
+
+    leaf = check(with_rule(jnp.sin, backward), X).leaves[0]
+    assert leaf.diagnosis.fault == "precision"
+    assert "computed in a shorter dtype" in leaf.diagnosis.message
+
+
 def test_one_of_two_outputs_is_left_out():
     """A layer of a flow, and the logarithm of the determinant of its Jacobian."""
     flow = with_rule(

@@ -323,6 +323,13 @@ def test_second_order_at_a_jump_is_not_called_wrong():
     assert row.verdict in ("right", "unsure")
 
 
+def test_second_order_of_both_leaves():
+    stop = jax.lax.stop_gradient
+    fn = with_rule(lambda a, b: a * b, lambda saved, ct: (ct * stop(saved[1]), ct * stop(saved[0])))
+    report = ffnn.check_gradients(fn, (X, X + 1), transforms=("grad of grad",))
+    assert [leaf.diagnosis.fault for leaf in report.leaves] == ["second-order"] * 2
+
+
 def test_second_order_at_knots():
     """H of what has a kink is not symmetric: one order gives the one half, another the other."""
     knots = jnp.arange(4.0)

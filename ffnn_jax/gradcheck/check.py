@@ -48,7 +48,7 @@ def check_gradients(
       args: the arguments, a tuple. Leaves that are no floating arrays are passed through.
       argnums: which arguments to check; None: all that have a floating leaf.
       reference: a function of the same arguments and outputs that JAX differentiates correctly.
-        None: fn itself, its custom rules taken away.
+        None: fn itself, its custom rules taken away. Not together with a function as deliberate.
       transforms: under which transforms to try a rule that is right alone, of `TRANSFORMS`;
         None: all; (): none.
       deliberate: a gradient that is meant to differ from that of fn (straight-through, clipped,
@@ -62,7 +62,8 @@ def check_gradients(
 
     Raises:
       TypeError: fn, reference or deliberate is no function, args is no tuple, no floating leaf to
-        differentiate, no floating output, or a reference of another structure or shape.
+        differentiate, no floating output, a reference of another structure or shape, or both a
+        reference and a function as deliberate.
       ValueError: argnums out of range, an unknown transform or path, or outputs that are not finite
         at args.
 

@@ -364,13 +364,16 @@ def _mixed_axes(context: Context, k: int) -> list[int]:
 def _mixes(context: Context, k: int, axis: int) -> bool:
     """Whether an entry of output k has to do with others along the axis of the leaf."""
     n = context.leaf.shape[axis]
-    if n < 2:
-        return False
-    at = (slice(None),) * axis + (0,)
+    return n > 1 and any(_goes_elsewhere(context, k, axis, place) for place in (0, n - 1))
+
+
+def _goes_elsewhere(context: Context, k: int, axis: int, place: int) -> bool:
+    """Whether the cotangent at one place of the axis reaches the leaf at another."""
+    at = (slice(None),) * axis + (place,)
     masked = [np.zeros_like(t) for t in context.cotangents]
     masked[k][at] = context.cotangents[k][at]
     gradient = context.right(masked)
-    elsewhere = np.delete(gradient, 0, axis)
+    elsewhere = np.delete(gradient, place, axis)
     return bool(np.abs(elsewhere).max(initial=0) > 1e-9 * np.abs(gradient).max(initial=0))
 
 
@@ -396,11 +399,19 @@ def _formula(e: Evidence) -> Diagnosis | None:
         if not np.all(moved <= 1e-9 * np.abs(before).max(initial=0)):
             return None
     turned = np.roll(context.leaf, 1).reshape(context.leaf.shape)
-    linear = np.allclose(context.right_at(turned, ones), right, rtol=1e-6)
+    found_there, right_there = context.rule_at(turned, ones), context.right_at(turned, ones)
     k = _same_shaped(context)
-    if linear and (k is None or _mixed_axes(context, k)):
+    if np.allclose(right_there, right, rtol=1e-6) and (k is None or _mixed_axes(context, k)):
         return None
+    bad, bad_there = _differ(found, right), _differ(found_there, right_there)
+    if np.any(bad != np.roll(bad, 1)) and np.all(bad == bad_there):
+        return None  # it goes by the place of an entry, not by its value
     return formula_fault(context.leaf, found, right)
+
+
+def _differ(found: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Which entries are not the same."""
+    return np.abs(found - right) > 1e-6 * np.maximum(np.abs(right), np.abs(found))
 
 
 def _entries(e: Evidence) -> Diagnosis | None:

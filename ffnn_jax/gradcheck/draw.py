@@ -89,8 +89,9 @@ def error(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def fits(x: np.ndarray, dtype: str) -> np.ndarray:
-    """Which entries a shorter dtype has the digits for."""
-    return np.asarray(jnp.asarray(x, dtype), np.float64) == np.asarray(x, np.float64)
+    """Which entries a shorter dtype has the digits, and the range, for."""
+    with np.errstate(over="ignore"):
+        return np.asarray(jnp.asarray(x, dtype), np.float64) == np.asarray(x, np.float64)
 
 
 def rms(x: np.ndarray) -> float:

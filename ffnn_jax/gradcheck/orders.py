@@ -217,10 +217,14 @@ def _by_differences(
     if truth is not None:
         off = gaps([mine], [truth], subject.paths)
         chosen = [i for i, gap in enumerate(off) if not _agree(gap)]
-    return worst(
-        _differences(subject, leaves, i, mine[i], None if truth is None else truth[i], v)
+    verdicts = {
+        i: _differences(subject, leaves, i, mine[i], None if truth is None else truth[i], v)
         for i in chosen[:LOOKED_INTO]
-    )
+    }
+    verdict = worst(verdicts.values())
+    others = [subject.paths[i] for i, one in verdicts.items() if one.verdict == "wrong"][1:]
+    also = f" (also {', '.join(others)})" if others else ""
+    return verdict._replace(reason=verdict.reason + also)
 
 
 def _agree(gap: Gap) -> bool:

@@ -19,6 +19,7 @@ from ffnn_jax.gradcheck.voices import Voices
 ENTRIES = 24  # so many entries are settled by differences one by one
 DIRECTIONS = 4  # and beyond that so many random directions
 SMALL = 64  # a leaf of so many entries is differenced whole where autodiff cannot go
+UNSETTLED = "differences do not settle; pass reference="
 ROUNDED = 64.0  # so many roundings are allowed to a rule that cannot be run in float64
 
 
@@ -127,9 +128,7 @@ class Settling:
             expected, size = float(np.sum(found * v)), float(np.linalg.norm(found * v))
             side = slope(objective, leaf, v, max(size, 1e-300), coarse)
             if not side.settled:
-                return base._replace(
-                    ok=None, error=np.nan, note=f"{why}; differences do not settle"
-                )
+                return base._replace(ok=None, error=np.nan, note=f"{why}; {UNSETTLED}")
             off = 0.0 if side.holds(expected, 0.0) else abs(side.central - expected)
             worst = max(worst, off / (max(size, abs(side.central)) or 1.0))
         return base._replace(ok=worst <= allowed, error=worst, note=f"{why}: by differences")
@@ -205,7 +204,7 @@ class Settling:
                 truth[place], kinks = found[place], kinks + 1
         off = error(found, truth)
         if unsettled and off <= base.allowed:
-            note = f"{base.note}; differences do not settle"
+            note = f"{base.note}; {UNSETTLED}"
             return base._replace(ok=None, error=np.nan, note=note)
         note = f"{base.note}: by differences"
         return base._replace(ok=off <= base.allowed, error=off, truth=truth, kinks=kinks, note=note)
