@@ -6,6 +6,8 @@ The network and its gradient:
   loss, gradients          ℒ, whose `jax.grad` is the hand-written sweep, and every ∇ of it
   *_autodiff               the same values with no rule of ours
 
+Each example's gradient, never formed: per_example_gradient_norms, clipped_gradients,
+private_gradients (DP-SGD), gradient_noise_scale.
 Training: init_state, train_step, train_epoch, fit, gradient_descent.
 Checking any gradient rule, yours or ours: check_gradients, and check_rules for all that a
 function meets. A backprop of your own, gradient by gradient: compare_gradients.
@@ -47,6 +49,13 @@ from ffnn_jax.network import (
     loss_autodiff,
 )
 from ffnn_jax.outputs import Loss
+from ffnn_jax.per_example import (
+    NoiseScale,
+    clipped_gradients,
+    gradient_noise_scale,
+    per_example_gradient_norms,
+    private_gradients,
+)
 from ffnn_jax.training import (
     Descent,
     TrainState,
@@ -70,6 +79,7 @@ __all__ = [
     "LeafReport",
     "Loss",
     "Network",
+    "NoiseScale",
     "NonFiniteLossError",
     "Plan",
     "Report",
@@ -82,10 +92,12 @@ __all__ = [
     "apply_autodiff",
     "check_gradients",
     "check_rules",
+    "clipped_gradients",
     "compare_gradients",
     "fit",
     "forward",
     "gradient_descent",
+    "gradient_noise_scale",
     "gradients",
     "init",
     "init_state",
@@ -97,6 +109,8 @@ __all__ = [
     "load_wine",
     "loss",
     "loss_autodiff",
+    "per_example_gradient_norms",
+    "private_gradients",
     "read_idx",
     "split",
     "standardize",

@@ -92,6 +92,17 @@ def check_positive_float(argument: str, value: Any, dtype: DTypeLike = np.float6
         raise ValueError(f"{argument}: expected a finite number above 0, got {value!r}{kept}")
 
 
+def check_not_negative_float(argument: str, value: Any) -> None:
+    """A real number, finite and not below 0, where there is a value to look at."""
+    number = concrete(value)
+    if number is None:
+        return
+    if number.ndim or not jnp.issubdtype(number.dtype, jnp.number) or np.iscomplexobj(number):
+        raise TypeError(f"{argument}: expected a number of at least 0, got {value!r}")
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"{argument}: expected a finite number of at least 0, got {value!r}")
+
+
 def check_float_dtype(argument: str, dtype: Any) -> np.dtype:
     """A floating dtype that JAX will really give, as a NumPy dtype."""
     try:

@@ -25,6 +25,7 @@ ROOMS = [
     "data",
     "training",
     "fitting",
+    "per_example",
     "demo",
     "cli",
     "__main__",
