@@ -54,6 +54,13 @@ def test_throughput():
             assert network[f"{rule} {loop}"]["us"] > 0
 
 
+def test_per_example():
+    record = last_line("benchmarks/per_example.py", "--only", "C", "--rounds", "2")
+    (network,) = record["networks"]
+    assert network["difference"] < 1e-5
+    assert network["norms"]["temp_bytes"] < network["vmap"]["temp_bytes"] / 20
+
+
 def test_alarms():
     record = last_line("scripts/alarms.py", "--draws", "6", "--short", "0", "--width", "16")
     assert record["draws"] == 6
