@@ -131,7 +131,7 @@ def private_gradients(
     checks.check_key(key)
     checks.check_not_negative_float("noise_multiplier", noise_multiplier)
     clipped = clipped_gradients(net, params, x, y, max_norm=max_norm)
-    size = math.prod(x.shape[:-1])
+    size = math.prod(jnp.shape(x)[:-1])
     leaves, tree = jax.tree.flatten(clipped)
     noisy = []
     for leaf, leaf_key in zip(leaves, jax.random.split(key, len(leaves)), strict=True):
@@ -165,7 +165,7 @@ def gradient_noise_scale(net: Network, params: Params, x: ArrayLike, y: Any) -> 
     norms = _layer_norms(h, grads_a)
     n = math.prod(norms.shape[1:])
     if n < 2:
-        raise ValueError(f"x: expected at least two examples, got shape {tuple(x.shape)}")
+        raise ValueError(f"x: expected at least two examples, got shape {jnp.shape(x)}")
     mean = _weighted(net, params, h, grads_a, jnp.full(norms.shape[1:], 1 / n, norms.dtype))
     squares = jnp.mean(jnp.square(norms).reshape(len(norms), n), axis=1)
     of_mean = jnp.stack([_square(layer) for layer in mean])

@@ -273,6 +273,15 @@ def test_a_mask_that_is_forgotten():
     assert "2 of 7 are wrong, the first at [5]" in report.leaves[0].diagnosis.message
 
 
+def test_where_autodiff_is_not_finite_either():
+    """x |x| at 0, where the gradient is 0."""
+    fn = with_rule(
+        lambda x: x * jnp.sqrt(x**2), lambda x, g: (g * (jnp.sqrt(x**2) + x**2 / jnp.sqrt(x**2)),)
+    )
+    report = check(fn, jnp.zeros(3))
+    assert report.faults == ("non-finite",)
+
+
 def test_an_axis_that_is_kept():
     def backward(x, b, g):
         return g, jnp.sum(g, 0, keepdims=True)

@@ -105,8 +105,9 @@ def diagnose(
 
 
 def _non_finite(e: Evidence) -> Diagnosis | None:
-    """NaN or ∞ where the gradient is a number."""
-    bad = np.argwhere(~np.isfinite(e.found) & np.isfinite(e.truth))
+    """NaN or ∞ where the gradient is a number, or everywhere."""
+    lost = ~np.isfinite(e.found)
+    bad = np.argwhere(lost if np.all(lost) else lost & np.isfinite(e.truth))
     if not bad.size:
         return None
     first = [int(i) for i in bad[0]]

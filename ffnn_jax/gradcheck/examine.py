@@ -346,8 +346,9 @@ def _left_over(about: re.Match | None) -> str:
         return ""
     got = [int(n) for n in about[2].split(",") if n]
     due = [int(n) for n in about[3].split("[")[1].rstrip("]").split(",") if n]
-    if [n for n in got if n != 1] == [n for n in due if n != 1]:
-        return f"an axis of length 1 too many or too few: got {tuple(got)} for {tuple(due)}. "
+    if len(got) != len(due) and [n for n in got if n != 1] == [n for n in due if n != 1]:
+        many = "many" if len(got) > len(due) else "few"
+        return f"an axis of length 1 too {many}: got {tuple(got)} for {tuple(due)}. "
     if len(got) > len(due) and got[len(got) - len(due) :] == due:
         axes = ", ".join(str(axis) for axis in range(len(got) - len(due)))
         return f"the sum over axis {axes} is missing: got {tuple(got)} for {tuple(due)}. "

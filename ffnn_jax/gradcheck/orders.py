@@ -275,7 +275,7 @@ def _in_steps(leaves: list, v: list) -> tuple[list[np.ndarray], float]:
     """(v · unit, unit): no entry goes further than its own size."""
     here, along = ([np.asarray(t).astype(np.float64) for t in tree] for tree in (leaves, v))
     pairs = zip(here, along, strict=True)
-    unit = 1 / max(float(np.max(np.abs(d) / sizes(t), initial=0)) for t, d in pairs)
+    unit = 1 / (max(float(np.max(np.abs(d) / sizes(t), initial=0)) for t, d in pairs) or 1.0)
     return [unit * d for d in along], unit
 
 

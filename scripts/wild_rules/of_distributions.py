@@ -16,7 +16,7 @@ POINTS = ("(1.5, -2.0, 1.0, 3.0)", "(2.0, 0.5, 1.0, 3.0)", "(1.2, -1.0, 1.0, 3.0
 
 
 def _power_law(name):
-    return f"lambda x, a, low, high: PowerLaw(a, low, high.{name}(x)"
+    return f"lambda x, a, low, high: PowerLaw(a, low, high).{name}(x)"
 
 
 RULES = (

@@ -8,7 +8,8 @@ S = (
     "import tensorflow_probability.substrates.jax as tfp; tm = tfp.math; td = tfp.distributions; "
     "tk = tfp.math.psd_kernels; "
     "from tensorflow_probability.substrates.jax.math import special as ts, linalg as tl, "
-    "hypergeometric as th"
+    "hypergeometric as th; "
+    "from tensorflow_probability.substrates.jax.math.psd_kernels.internal import util as ku"
 )
 A = "jnp.array([[2.0, 0.3, 0.1], [0.3, 1.5, 0.2], [0.1, 0.2, 1.0]])"
 B = "jnp.array([[1.0, 0.2], [0.3, -1.0], [0.5, 0.4]])"
@@ -84,8 +85,8 @@ RULES = (
     ),
     _tfp(
         "math/psd_kernels/internal/util.py:106",
-        f"lambda x, y: {MATERN.format('MaternThreeHalves')}",
-        ("(0.3, 1.0)",),
+        "ku.sqrt_with_finite_grads",
+        ("(jnp.float64(0.3),)",),
     ),
     _tfp(
         "bijectors/softplus.py:40",
