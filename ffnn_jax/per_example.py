@@ -92,7 +92,7 @@ def clipped_gradients(
     params, h, grads_a = _swept(net, params, x, y)
     norms = _length(_layer_norms(h, grads_a))
     factor = jnp.minimum(1, jnp.asarray(max_norm, norms.dtype) / norms)
-    return _weighted(net, params, h, grads_a, factor / max(1, math.prod(norms.shape)))
+    return _weighted(net, params, h, grads_a, factor / math.prod(norms.shape))
 
 
 def private_gradients(
