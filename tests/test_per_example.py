@@ -16,6 +16,11 @@ NET = ffnn.Network((5, 7, 6, 4), activation=("relu", "gelu"), output="softmax")
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 5e-2, "float16": 1e-2}
 
 
+norms_of = jax.jit(ffnn.per_example_gradient_norms)
+clip = jax.jit(ffnn.clipped_gradients)
+make_private = jax.jit(ffnn.private_gradients)
+
+
 def flat_gradients(net, params, x, y):
     """(N, all parameters): g_i by autodiff of the primal, example by example."""
     x, y = x.reshape(-1, x.shape[-1]), y.reshape(-1, *y.shape[x.ndim - 1 :])
@@ -57,8 +62,8 @@ def test_every_network(net):
 def test_dtypes(dtype, classes):
     with jax.enable_x64(dtype == "float64"):
         point = examples(NET, dtype=dtype, classes=classes)
-        found = ffnn.per_example_gradient_norms(NET, *point[:3])
-        clipped = ffnn.clipped_gradients(NET, *point[:3], max_norm=0.5)
+        found = norms_of(NET, *point[:3])
+        clipped = clip(NET, *point[:3], max_norm=0.5)
     with jax.enable_x64(True):
         wide = [jax.tree.map(lambda t: t.astype(jnp.float64), t) for t in point[:2]]
         y = point.y if classes else point.y.astype(jnp.float64)
@@ -72,11 +77,11 @@ def test_dtypes(dtype, classes):
 @pytest.mark.parametrize("batch", [(), (1,), (2, 3)])
 def test_batch_shapes(batch):
     point = examples(NET, batch=batch)
-    found = ffnn.per_example_gradient_norms(NET, *point[:3])
+    found = norms_of(NET, *point[:3])
     assert found.shape == batch
     each = flat_gradients(NET, point.params, point.x.reshape(-1, 5), point.y.reshape(-1, 4))
     assert relative_error(found.ravel(), np.linalg.norm(each, axis=1)) <= 1e-5
-    clipped = ffnn.clipped_gradients(NET, *point[:3], max_norm=0.3)
+    clipped = clip(NET, *point[:3], max_norm=0.3)
     assert relative_error(flat(clipped), clipped_by_hand(each, 0.3)) <= 1e-5
 
 
@@ -86,7 +91,7 @@ def test_no_example_is_heavier_than_max_norm():
     results = []
     for scale in (1.0, 1e4, 1e15):
         x = point.x.at[3].multiply(scale)
-        results.append(flat(ffnn.clipped_gradients(NET, point.params, x, point.y, max_norm=0.1)))
+        results.append(flat(clip(NET, point.params, x, point.y, max_norm=0.1)))
     assert np.all(np.isfinite(results))
     assert all(np.linalg.norm(r - results[0]) <= 2 * 0.1 / 8 + 1e-6 for r in results)
 
@@ -97,7 +102,7 @@ def test_an_example_without_gradient():
     params = ffnn.init(net, jax.random.key(0))
     x = jnp.ones((2, 3))
     y = ffnn.apply(net, params, x).at[1].add(1.0)
-    clipped = ffnn.clipped_gradients(net, params, x, y, max_norm=1.0)
+    clipped = clip(net, params, x, y, max_norm=1.0)
     assert np.all(np.isfinite(flat(clipped)))
     assert math.isclose(np.linalg.norm(flat(clipped)), 0.5, rel_tol=1e-5)
 
@@ -106,8 +111,8 @@ def test_mixed_precision():
     plan = ffnn.Plan(compute_dtype="bfloat16")
     net = ffnn.Network((5, 7, 4), activation="tanh", output="softmax", plan=plan)
     point = examples(net)
-    clipped = ffnn.clipped_gradients(net, *point[:3], max_norm=1e6)
-    assert_close(clipped, jax.grad(ffnn.loss, 1)(net, *point[:3]), 2e-2)
+    clipped = clip(net, *point[:3], max_norm=1e6)
+    assert_close(clipped, jax.jit(jax.grad(ffnn.loss, 1))(net, *point[:3]), 2e-2)
 
 
 def test_a_loss_of_ones_own():
@@ -115,7 +120,7 @@ def test_a_loss_of_ones_own():
     net = ffnn.Network((5, 7, 4), activation="tanh", loss=loss)
     point = examples(net)
     each = flat_gradients(net, *point[:3])
-    found = ffnn.per_example_gradient_norms(net, *point[:3])
+    found = norms_of(net, *point[:3])
     assert relative_error(found, np.linalg.norm(each, axis=1)) <= 1e-5
 
 
@@ -127,8 +132,8 @@ def test_noise_has_the_right_variance():
     net = ffnn.Network((100, 300, 30), activation="tanh", output="softmax")
     point = examples(net, batch=(16,))
     settings = {"max_norm": 0.7, "noise_multiplier": 1.3}
-    clipped = ffnn.clipped_gradients(net, *point[:3], max_norm=0.7)
-    private = ffnn.private_gradients(net, *point[:3], **settings, key=jax.random.key(3))
+    clipped = clip(net, *point[:3], max_norm=0.7)
+    private = make_private(net, *point[:3], **settings, key=jax.random.key(3))
     for right, noisy in zip(jax.tree.leaves(clipped), jax.tree.leaves(private), strict=True):
         z = (np.asarray(noisy, np.float64) - np.asarray(right, np.float64)).ravel()
         z *= 16 / (1.3 * 0.7)
@@ -145,9 +150,7 @@ def test_keys():
 
     def private(seed):
         key = jax.random.key(seed)
-        return flat(
-            ffnn.private_gradients(NET, *point[:3], max_norm=1.0, noise_multiplier=1.0, key=key)
-        )
+        return flat(make_private(NET, *point[:3], max_norm=1.0, noise_multiplier=1.0, key=key))
 
     assert np.array_equal(private(0), private(0))
     assert not np.any(private(0) == private(1))
@@ -156,8 +159,8 @@ def test_keys():
 def test_no_noise_is_clipping():
     point = examples(NET)
     options = {"max_norm": 0.4, "noise_multiplier": 0.0, "key": jax.random.key(0)}
-    private = ffnn.private_gradients(NET, *point[:3], **options)
-    assert_close(private, ffnn.clipped_gradients(NET, *point[:3], max_norm=0.4), 0.0)
+    private = make_private(NET, *point[:3], **options)
+    assert_close(private, clip(NET, *point[:3], max_norm=0.4), 0.0)
 
 
 # The noise scale ---------------------------------------------------------------------------------
@@ -180,7 +183,7 @@ def test_noise_scale_of_equal_examples():
     """Nothing scatters."""
     point = examples(NET, batch=(1,))
     x, y = jnp.tile(point.x, (8, 1)), jnp.tile(point.y, (8, 1))
-    assert float(ffnn.gradient_noise_scale(NET, point.params, x, y).scale) < 1e-5
+    assert float(jax.jit(ffnn.gradient_noise_scale)(NET, point.params, x, y).scale) < 1e-5
 
 
 # Under transforms --------------------------------------------------------------------------------
@@ -190,9 +193,9 @@ def test_vmap_over_parameters():
     point = examples(NET)
     other = jax.tree.map(lambda t: 1.5 * t, point.params)
     both = jax.tree.map(lambda *t: jnp.stack(t), point.params, other)
-    found = jax.vmap(lambda p: ffnn.per_example_gradient_norms(NET, p, point.x, point.y))(both)
+    found = jax.vmap(lambda p: norms_of(NET, p, point.x, point.y))(both)
     for norms, params in zip(found, (point.params, other), strict=True):
-        expected = ffnn.per_example_gradient_norms(NET, params, point.x, point.y)
+        expected = norms_of(NET, params, point.x, point.y)
         assert relative_error(norms, expected) <= 1e-6
 
 
@@ -201,7 +204,7 @@ def test_mesh(axis_type):
     """The batch on four devices, the parameters on each; the noise is that of one device."""
     point = examples(NET, batch=(8,))
     options = {"max_norm": 0.3, "noise_multiplier": 1.0, "key": jax.random.key(0)}
-    expected = ffnn.private_gradients(NET, *point[:3], **options)
+    expected = make_private(NET, *point[:3], **options)
     mesh = jax.make_mesh((4,), ("data",), axis_types=(axis_type,))
     rows, everywhere = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
     params = jax.device_put(point.params, everywhere)
