@@ -11,14 +11,13 @@ relative to the norm of a leaf, is printed as well. The last line of stdout is o
 """
 
 import argparse
-import json
 import statistics
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from throughput import CASES, machine, quartiles
+from throughput import CASES, machine, put_out, quartiles
 
 import ffnn_jax as ffnn
 
@@ -116,11 +115,7 @@ def main() -> None:
     for name in [arguments.only] if arguments.only else NAMES:
         records.append(measure(name, arguments.rounds))
         show(records[-1])
-    line = json.dumps({"machine": card, "networks": records})
-    if arguments.json:
-        with open(arguments.json, "w") as file:
-            file.write(line + "\n")
-    print(line)
+    put_out({"machine": card, "networks": records}, arguments.json)
 
 
 if __name__ == "__main__":

@@ -184,6 +184,15 @@ def show(record: dict) -> None:
         print(f"   {loop:5} by hand ÷ autodiff {ratio:.3f} ({low:.3f} to {high:.3f})", flush=True)
 
 
+def put_out(result: dict[str, object], path: str | None) -> None:
+    """One JSON object, as the last line of stdout and, if there is a path, in a file."""
+    line = json.dumps(result)
+    if path:
+        with open(path, "w") as file:
+            file.write(line + "\n")
+    print(line)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="A to E, five rounds: under a minute")
@@ -209,13 +218,8 @@ def main() -> None:
     ratios = [record["ratio scan"] for record in records]
     median, worst = statistics.median(ratios), max(ratios)
     print(f"epoch by hand ÷ epoch of autodiff: median {median:.3f}, worst {worst:.3f}")
-    line = json.dumps(
-        {"machine": card, "median_ratio": median, "worst_ratio": worst, "networks": records}
-    )
-    if arguments.json:
-        with open(arguments.json, "w") as file:
-            file.write(line + "\n")
-    print(line)
+    result = {"machine": card, "median_ratio": median, "worst_ratio": worst, "networks": records}
+    put_out(result, arguments.json)
 
 
 if __name__ == "__main__":
