@@ -80,11 +80,9 @@ def check_positive_int(argument: str, n: Any) -> int:
 
 def check_positive_float(argument: str, value: Any, dtype: DTypeLike = np.float64) -> None:
     """A real number above 0 and finite, also in the dtype, where there is a value to look at."""
-    number = concrete(value)
+    number = _real_number(argument, value, "a number above 0")
     if number is None:
         return
-    if number.ndim or not jnp.issubdtype(number.dtype, jnp.number) or np.iscomplexobj(number):
-        raise TypeError(f"{argument}: expected a number above 0, got {value!r}")
     with np.errstate(over="ignore", under="ignore"):
         held = float(number.astype(dtype))
     if not (math.isfinite(held) and held > 0):
@@ -94,13 +92,21 @@ def check_positive_float(argument: str, value: Any, dtype: DTypeLike = np.float6
 
 def check_not_negative_float(argument: str, value: Any) -> None:
     """A real number, finite and not below 0, where there is a value to look at."""
-    number = concrete(value)
+    number = _real_number(argument, value, "a number of at least 0")
     if number is None:
         return
-    if number.ndim or not jnp.issubdtype(number.dtype, jnp.number) or np.iscomplexobj(number):
-        raise TypeError(f"{argument}: expected a number of at least 0, got {value!r}")
     if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"{argument}: expected a finite number of at least 0, got {value!r}")
+
+
+def _real_number(argument: str, value: Any, expected: str) -> np.ndarray | None:
+    """value as a real number, or None where it is being traced."""
+    number = concrete(value)
+    if number is None:
+        return None
+    if number.ndim or not jnp.issubdtype(number.dtype, jnp.number) or np.iscomplexobj(number):
+        raise TypeError(f"{argument}: expected {expected}, got {value!r}")
+    return number
 
 
 def check_float_dtype(argument: str, dtype: Any) -> np.dtype:
