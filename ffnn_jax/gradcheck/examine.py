@@ -17,7 +17,6 @@ from ffnn_jax.gradcheck.transforms import SECOND_ORDER
 from ffnn_jax.gradcheck.voices import Voice, Voices
 
 VALUE_ROUNDINGS = 32.0  # allowed for an output, of which there is one draw: luck is in it
-SHORTER = ("bfloat16", "float16", "float32")
 CONSTANTS = 4.0  # of how many roundings constants of a shorter dtype may be the reason
 NOISE = 1e-9  # how far from itself a gradient may be, relative
 LINEAR = 1e-6  # how far from linear in the cotangent a rule may be, relative
@@ -279,8 +278,8 @@ def _precision(verdict: Verdict, dtype: np.dtype) -> Diagnosis:
     message = f"the formulas are right, but the error is {verdict.error:.2g}"
     if np.isfinite(ratio) and verdict.autodiff > 0:
         message += f", {ratio:.2g} times that of autodiff"
-    for short in SHORTER:
-        if jnp.finfo(short).eps > jnp.finfo(dtype).eps and np.all(fits(verdict.found, short)):
+    for short in _shorter(dtype):
+        if np.all(fits(verdict.found, short)):
             return Diagnosis("precision", f"{message}: it has the digits of {short} only")
     return Diagnosis("precision", f"{message}: computed in a shorter dtype, or digits cancel")
 
@@ -290,14 +289,18 @@ def _rounded(verdict: Verdict, found: np.ndarray, dtype: np.dtype) -> Diagnosis 
     assert verdict.truth is not None
     with np.errstate(over="ignore"):
         due = verdict.truth.astype(dtype)
-    for short in SHORTER:
-        eps = float(jnp.finfo(short).eps)
-        if eps <= jnp.finfo(dtype).eps or verdict.error > CONSTANTS * eps:
-            continue
-        if np.all(fits(found, short)) and np.mean(fits(due, short)) < 0.5:
+    for short in _shorter(dtype):
+        near = verdict.error <= CONSTANTS * float(jnp.finfo(short).eps)
+        if near and np.all(fits(found, short)) and np.mean(fits(due, short)) < 0.5:
             message = f"off by {verdict.error:.2g}, and it has the digits of {short} only"
             return Diagnosis("precision", message)
     return None
+
+
+def _shorter(dtype: np.dtype) -> list[str]:
+    """The dtypes with fewer digits, the shortest first."""
+    names = ("bfloat16", "float16", "float32")
+    return [name for name in names if jnp.finfo(name).eps > jnp.finfo(dtype).eps]
 
 
 def _from_slopes(verdict: Verdict) -> Diagnosis:
