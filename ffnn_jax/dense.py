@@ -9,14 +9,33 @@ A cotangent must have the type of its primal, and on a mesh the type includes wh
 the sharding on a mesh of Explicit axes, the axes it varies over inside `jax.shard_map`. `Wᵀ∇a`
 of a batch that is split over devices has neither by itself; `cotangent_like` puts it right.
 With products in a lower precision (`compute_dtype`) the sums are in the dtype of W.
+
+Each product is one `dot_general`, but a tiny one on a CPU is multiply + sum: there the call of the
+routine for a product takes longer than its sums, which become part of the loops around them.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+# A product is tiny up to so many multiply-adds, N n_k n_{k−1}; benchmarks/products.py prints the
+# times on both sides of the bounds.
+TINY = 2048  # W h and Wᵀ∇a
+TINY_W = 16384  # ∇a hᵀ
 
-def dense(W: jax.Array, b: jax.Array, h: jax.Array, compute_dtype: DTypeLike | None) -> jax.Array:
+Axes = tuple[int, ...]
+
+
+def dense(
+    W: jax.Array,
+    b: jax.Array,
+    h: jax.Array,
+    compute_dtype: DTypeLike | None,
+    *,
+    plain: bool = False,
+) -> jax.Array:
     """a = W h + b for every example of the batch.
 
     Args:
@@ -24,11 +43,13 @@ def dense(W: jax.Array, b: jax.Array, h: jax.Array, compute_dtype: DTypeLike | N
       b: (n_k,).
       h: (*batch, n_{k−1}), the dtype of W and b.
       compute_dtype: the dtype of the factors of each product, or None for that of W.
+      plain: one `dot_general` whatever the size: what automatic differentiation starts from.
 
     Returns:
       a, (*batch, n_k), the dtype of W and b.
     """
-    Wh = _product(h, W, ((h.ndim - 1,), (1,)), W.dtype, compute_dtype)
+    tiny = 0 if plain else TINY
+    Wh = _product(h, W, ((h.ndim - 1,), (1,)), W.dtype, compute_dtype, tiny)
     return Wh + jax.lax.expand_dims(b, range(h.ndim - 1))
 
 
@@ -37,7 +58,8 @@ def grad_W(
 ) -> jax.Array:
     """∇W = Σ_batch ∇a hᵀ, the shape, dtype and placement of W."""
     batch = tuple(range(h.ndim - 1))
-    total = _product(grad_a, h, (batch, batch), W.dtype, compute_dtype, _home(W, grad_a, h))
+    home = _home(W, grad_a, h)
+    total = _product(grad_a, h, (batch, batch), W.dtype, compute_dtype, TINY_W, home)
     return cotangent_like(W, total)
 
 
@@ -51,7 +73,7 @@ def grad_h(
 ) -> jax.Array:
     """∇h = Wᵀ ∇a, the shape, dtype and placement of h."""
     to = _home(h, grad_a, W)
-    back = _product(grad_a, W, ((grad_a.ndim - 1,), (0,)), h.dtype, compute_dtype, to)
+    back = _product(grad_a, W, ((grad_a.ndim - 1,), (0,)), h.dtype, compute_dtype, TINY, to)
     return cotangent_like(h, back)
 
 
@@ -87,17 +109,58 @@ def _home(primal: jax.Array, *others: jax.Array) -> jax.sharding.NamedSharding |
 def _product(
     x: jax.Array,
     y: jax.Array,
-    contract: tuple[tuple[int, ...], tuple[int, ...]],
+    contract: tuple[Axes, Axes],
     dtype: DTypeLike,
     compute_dtype: DTypeLike | None,
+    tiny: int,
     out_sharding: jax.sharding.NamedSharding | None = None,
 ) -> jax.Array:
     """The product of x and y summed over the axes `contract` = (axes of x, axes of y)."""
     if compute_dtype is not None:
         x, y = x.astype(compute_dtype), y.astype(compute_dtype)
-    return jax.lax.dot_general(
-        x, y, (contract, ((), ())), preferred_element_type=dtype, out_sharding=out_sharding
-    )
+
+    def dot(x, y):
+        return jax.lax.dot_general(
+            x, y, (contract, ((), ())), preferred_element_type=dtype, out_sharding=out_sharding
+        )
+
+    if not _is_tiny(x, y, contract, dtype, tiny):
+        return dot(x, y)
+
+    def multiply_and_sum(x, y):
+        return _multiply_and_sum(x, y, contract)
+
+    return jax.lax.platform_dependent(x, y, cpu=multiply_and_sum, default=dot)
+
+
+def _is_tiny(
+    x: jax.Array, y: jax.Array, contract: tuple[Axes, Axes], dtype: DTypeLike, bound: int
+) -> bool:
+    """Whether the product has at most so many multiply-adds.
+
+    Not so on a mesh, where a dot says how it is to be split; nor for a single example, for those
+    are often made many by `jax.vmap`; nor where the sums are in another dtype than the factors.
+    """
+    work = x.size * y.size // math.prod(x.shape[axis] for axis in contract[0])
+    many = x.ndim > 1
+    wide = x.dtype == y.dtype == dtype and dtype in (jnp.float32, jnp.float64)
+    apart = _is_placed(x) or _is_placed(y)
+    return work <= bound and many and wide and not apart
+
+
+def _is_placed(x: jax.Array) -> bool:
+    """Whether x is on a mesh with Explicit axes, or differs between devices in a `shard_map`."""
+    return bool(jax.typeof(x).sharding.mesh.explicit_axes or _varying_axes(x))
+
+
+def _multiply_and_sum(x: jax.Array, y: jax.Array, contract: tuple[Axes, Axes]) -> jax.Array:
+    """`dot_general` as Σ x y: the free axes of y after those of x, each 1 in the other's shape."""
+    of_x, of_y = contract
+    free_x = [axis for axis in range(x.ndim) if axis not in of_x]
+    free_y = [axis for axis in range(y.ndim) if axis not in of_y]
+    x = jnp.expand_dims(x, range(x.ndim, x.ndim + len(free_y)))
+    y = jnp.expand_dims(jnp.transpose(y, (*of_y, *free_y)), free_x)
+    return jnp.sum(x * y, axis=of_x)
 
 
 def _varying_axes(x: jax.Array) -> frozenset[str]:

@@ -212,7 +212,7 @@ def forward(net: Network, params: Params, x: ArrayLike) -> Tape:
     Raises:
       TypeError, ValueError: params or x do not fit the network.
     """
-    return run(net, *as_inputs(net, params, x))
+    return run(net, *as_inputs(net, params, x), plain=True)
 
 
 def apply_autodiff(net: Network, params: Params, x: ArrayLike) -> jax.Array:
@@ -231,17 +231,17 @@ def loss_autodiff(
     Args, returns and raises as `loss`.
     """
     params, inputs, y, share = as_examples(net, params, x, y, weights)
-    return batch_loss(net, run(net, params, inputs).a[-1], y, share)
+    return batch_loss(net, run(net, params, inputs, plain=True).a[-1], y, share)
 
 
 # For the modules above: the same without checks, and the checks ----------------------------------
 
 
-def run(net: Network, params: Params, x: jax.Array) -> Tape:
-    """The forward pass of checked arguments."""
+def run(net: Network, params: Params, x: jax.Array, *, plain: bool = False) -> Tape:
+    """The forward pass of checked arguments; plain as for `dense`."""
     a, h = [], [x]
     for k, (W, b) in enumerate(params, start=1):
-        a.append(dense(W, b, h[k - 1], net.plan.compute_dtype))  # a_k = W_k h_{k−1} + b_k
+        a.append(dense(W, b, h[k - 1], net.plan.compute_dtype, plain=plain))  # a_k = W_k h_{k−1} + b_k
         if k < net.depth:
             h.append(ACTIVATIONS[net.activations[k - 1]].value(a[-1]))  # h_k = g(a_k)
     return Tape(tuple(a), tuple(h), OUTPUTS[net.output].value(a[-1]))

@@ -21,8 +21,14 @@ from jax.typing import ArrayLike
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
 from ffnn_jax.network import Network, Params, init
+from ffnn_jax.shuffle import permutation
 
 Objective = Callable[..., jax.Array]
+
+# Bytes of the data and of a batch, up to which an epoch copies all rows into its order beforehand;
+# both were chosen on networks A to E of benchmarks/throughput.py.
+AHEAD = 2**26
+AHEAD_BATCH = 2**16
 
 
 class TrainState(NamedTuple):
@@ -301,23 +307,39 @@ def _epoch(net, optimizer, state, x, y, weights, batch_size, objective):
     key, order_key = jax.random.split(state.key)
     dtype = network.at_least_float32(x.dtype)  # of weights, and of sums of them
     batches, mask = _batches(order_key, x.shape[0], batch_size, dtype)
+    ahead = _gathered_ahead((x, y, weights), batch_size)
 
-    def body(state, batch):
-        rows, share = batch
-        x_b, y_b, w_b = jax.tree.map(lambda t: rows_of(t, rows), (x, y, weights))
+    def examples_of(rows):
+        return jax.tree.map(lambda t: rows_of(t, rows), (x, y, weights))
+
+    def body(state, step):
+        batch, share = step
+        x_b, y_b, w_b = batch if ahead else examples_of(batch)
         if share is not None:
             w_b = share if w_b is None else w_b * share
         state, value = train_step(net, optimizer, state, x_b, y_b, weights=w_b, objective=objective)
         total = jnp.asarray(batch_size, dtype) if w_b is None else jnp.sum(w_b)
         return state, (value, total)
 
-    state, (losses, totals) = jax.lax.scan(body, state._replace(key=key), (batches, mask))
+    every = (examples_of(batches) if ahead else batches, mask)
+    state, (losses, totals) = jax.lax.scan(body, state._replace(key=key), every)
     return state, losses, totals
+
+
+def _gathered_ahead(data: Any, batch_size: int) -> bool:
+    """Whether the epoch makes one copy of the data in its order, in place of one a batch.
+
+    XLA on CPU splits every gather between threads, and that takes longer than a small batch does
+    to copy. Of wide rows, or much data, the copy costs more than it saves.
+    """
+    arrays = jax.tree.leaves(data)
+    size = sum(t.size * t.dtype.itemsize for t in arrays)
+    return size <= AHEAD and size // arrays[0].shape[0] * batch_size <= AHEAD_BATCH
 
 
 def _batches(key, examples, batch_size, dtype):
     """Row numbers in random order, (steps, B), and 1 or 0 for each, or None where N = steps · B."""
-    order = jax.random.permutation(key, examples)
+    order = permutation(key, examples)
     steps = -(-examples // batch_size)
     missing = steps * batch_size - examples
     if not missing:
@@ -328,17 +350,17 @@ def _batches(key, examples, batch_size, dtype):
 
 
 def rows_of(t: jax.Array, rows: jax.Array) -> jax.Array:
-    """The rows of an array with these numbers, all of them known to be there.
+    """The rows of an array with these numbers, (*rows.shape, …), all of them known to be there.
 
-    On a mesh of Explicit axes they are split as the array is, where their number divides.
+    On a mesh of Explicit axes the last axis of `rows` is split as the array is, where it divides.
     """
     home = jax.typeof(t).sharding
     if not home.mesh.explicit_axes:
         return t.at[rows].get(mode="promise_in_bounds")
     parts = math.prod(home.mesh.shape[axis] for axis in _axes(home.spec[0]))
-    if rows.size % parts:
-        home = home.update(spec=jax.P(None, *home.spec[1:]))
-    return t.at[rows].get(mode="promise_in_bounds", out_sharding=home)
+    split = home.spec[0] if rows.shape[-1] % parts == 0 else None
+    spec = jax.P(*[None] * (rows.ndim - 1), split, *home.spec[1:])
+    return t.at[rows].get(mode="promise_in_bounds", out_sharding=home.update(spec=spec))
 
 
 def _axes(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ ROOMS = [
     "comparison",
     "idx",
     "data",
+    "shuffle",
     "training",
     "fitting",
     "per_example",
