@@ -1,13 +1,9 @@
-"""Backprop by hand: one sweep from the output down, and its registration with JAX.
+"""The loss and the network with the gradient written by hand, registered with JAX.
 
-The lecture's order. Talk to the output layer: ∇ŷ, then ∇a_L. Then, for k = L, …, 1, talk to the
-weights of layer k and to the hidden layer below:
+  ∇a_L = share ⊙ ∂ℓ/∂a_L  (loss)   or   J_Oᵀ ∇ŷ  (apply),   and from there `sweep` down to ∇x
 
-  ∇W_k = ∇a_k h_{k−1}ᵀ      ∇b_k = ∇a_k                        (both summed over the batch)
-  ∇h_{k−1} = W_kᵀ ∇a_k      ∇a_{k−1} = ∇h_{k−1} ⊙ g′(a_{k−1})
-
-`sweep` is the only place where this happens. `gradients` shows every quantity of it; `loss` and
-`apply` register it as their rule with `jax.custom_vjp`, so `jax.grad` of them runs it.
+`gradients` shows every quantity of the sweep; `loss` and `apply` register it as their rule with
+`jax.custom_vjp`, so `jax.grad` of them runs it.
 """
 
 from typing import Any, NamedTuple
@@ -17,10 +13,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ffnn_jax import network, outputs
-from ffnn_jax.activations import ACTIVATIONS, Activation
-from ffnn_jax.dense import cotangent_like, grad_b, grad_h, grad_W
-from ffnn_jax.network import Layer, Network, Params, Tape
+from ffnn_jax.dense import cotangent_like
+from ffnn_jax.network import Network, Params
 from ffnn_jax.outputs import OUTPUTS
+from ffnn_jax.sweep import forward, sweep
 
 
 class Gradients(NamedTuple):
@@ -50,12 +46,14 @@ def gradients(
       (ℒ, `Gradients`).
     """
     params, h_0, y, w = network.as_examples(net, params, x, y, weights)
-    tape = network.run(net, params, h_0)
-    value = network.batch_loss(net, tape.a[-1], y, w)
-    share = network.shares(tape.a[-1], w)
-    grad_yhat = share * outputs.grad_yhat(network.loss_of(net), tape.yhat, y)
-    grad_a_L = share * outputs.grad_a(net.output, network.loss_of(net), tape.a[-1], y)
-    return value, Gradients(*sweep(net, params, h_0, keep(net, tape), grad_a_L), grad_yhat)
+    kept = forward(net, params, h_0)
+    a_L = kept.layers[-1]
+    value = network.batch_loss(net, a_L, y, w)
+    share = network.shares(a_L, w)
+    yhat = OUTPUTS[net.output].value(a_L)
+    grad_yhat = share * outputs.grad_yhat(network.loss_of(net), yhat, y)
+    grad_a_L = share * outputs.grad_a(net.output, network.loss_of(net), a_L, y)
+    return value, Gradients(*sweep(net, params, h_0, kept, grad_a_L), grad_yhat)
 
 
 def loss(
@@ -114,71 +112,6 @@ def apply(net: Network, params: Params, x: ArrayLike) -> jax.Array:
     return _with_rule(_apply, _apply_forward, _apply_backward, net, inputs)
 
 
-# The sweep ---------------------------------------------------------------------------------------
-
-
-def sweep(
-    net: Network, params: Params, x: jax.Array, kept: tuple[jax.Array, ...], grad_a_L: jax.Array
-) -> tuple[Params, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-    """From ∇a_L down to ∇x.
-
-    Args:
-      net: the network.
-      params: its parameters.
-      x: (*batch, n_0).
-      kept: what `keep` kept, one array a layer.
-      grad_a_L: ∇a_L, (*batch, n_L).
-
-    Returns:
-      The first three fields of `Gradients`.
-
-    ∇h_{k−1} comes before ∇W_k, for h_{k−1} may have to wait for it: see `_after`.
-    """
-    dtype = net.plan.compute_dtype
-    layers, grads_a, grads_h = [], [grad_a_L], []
-    for k in range(net.depth, 0, -1):
-        W, b = params[k - 1]
-        grad_a = grads_a[0]
-        h = x if k == 1 else kept[k - 2]  # or a_{k−1}, until h is computed again
-        grads_h.insert(0, grad_h(W, h, grad_a, dtype))  # ∇h_{k−1} = W_kᵀ ∇a_k
-        if k > 1:
-            g = ACTIVATIONS[net.activations[k - 2]]
-            h, derivative = _h_and_derivative(g, h, grads_h[0])
-            grads_a.insert(0, grads_h[0] * derivative)  # ∇a_{k−1} = ∇h_{k−1} ⊙ g′(a_{k−1})
-        # ∇W_k = ∇a_k h_{k−1}ᵀ,  ∇b_k = ∇a_k, summed over the batch
-        layers.insert(0, Layer(grad_W(W, h, grad_a, dtype), grad_b(b, grad_a)))
-    return tuple(layers), tuple(grads_a), tuple(grads_h)
-
-
-def keep(net: Network, tape: Tape) -> tuple[jax.Array, ...]:
-    """One array a layer, (kept_1, …, kept_{L−1}, a_L): a_k or h_k, as the activation's row says."""
-    hidden = (
-        a if ACTIVATIONS[name].keep == "a" else h
-        for name, a, h in zip(net.activations, tape.a[:-1], tape.h[1:], strict=True)
-    )
-    return (*hidden, tape.a[-1])
-
-
-def _h_and_derivative(
-    g: Activation, kept: jax.Array, grad_h: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """(h, g′(a)) of a hidden layer from what was kept of it, and its ∇h."""
-    if g.keep == "h":
-        return kept, g.derivative(kept)
-    a = _after(grad_h, kept)
-    return g.value(a), g.derivative(a)
-
-
-def _after(gradient: jax.Array, a: jax.Array) -> jax.Array:
-    """a, as a value that is not known before the gradient is.
-
-    h = g(a) and g′(a) are computed again in the sweep. Left alone, XLA sees that they can be had
-    in the forward pass and keeps them from there: two or three arrays a layer in place of one.
-    It cannot know that the gradient is a number, so this choice has to wait for it.
-    """
-    return jnp.where(jnp.isnan(gradient), gradient, a)
-
-
 # The rules ---------------------------------------------------------------------------------------
 
 
@@ -206,18 +139,19 @@ def _with_rule(plain, forward, backward, net, args):
 
 
 def _loss(net, params, x, y, weights):
-    return network.batch_loss(net, network.run(net, params, x).a[-1], y, weights)
+    return network.batch_loss(net, forward(net, params, x).layers[-1], y, weights)
 
 
 def _loss_forward(net, params, x, y, weights):
-    tape = network.run(net, params, x)
-    value = network.batch_loss(net, tape.a[-1], y, weights)
-    return value, (params, x, y, weights, value, keep(net, tape))
+    kept = forward(net, params, x)
+    value = network.batch_loss(net, kept.layers[-1], y, weights)
+    return value, (params, x, y, weights, value, kept)
 
 
 def _loss_backward(net, residuals, grad_loss):
     params, x, y, weights, value, kept = residuals
-    a_L, share = kept[-1], network.shares(kept[-1], weights, grad_loss)
+    a_L = kept.layers[-1]
+    share = network.shares(a_L, weights, grad_loss)
     grad_a_L = share * outputs.grad_a(net.output, network.loss_of(net), a_L, y)
     grad_params, _, grads_h = sweep(net, params, x, kept, grad_a_L)
     losses, grad_y = _grad_y(net, a_L, y, share)
@@ -248,17 +182,17 @@ def _grad_y(net, a_L, y, share):
 
 
 def _apply(net, params, x):
-    return network.run(net, params, x).yhat
+    return OUTPUTS[net.output].value(forward(net, params, x).layers[-1])
 
 
 def _apply_forward(net, params, x):
-    tape = network.run(net, params, x)
-    return tape.yhat, (params, x, keep(net, tape))
+    kept = forward(net, params, x)
+    return OUTPUTS[net.output].value(kept.layers[-1]), (params, x, kept)
 
 
 def _apply_backward(net, residuals, grad_yhat):
     params, x, kept = residuals
     output = OUTPUTS[net.output]
-    grad_a_L = output.pullback(output.value(kept[-1]), grad_yhat)  # ∇a_L = J_Oᵀ ∇ŷ
+    grad_a_L = output.pullback(output.value(kept.layers[-1]), grad_yhat)  # ∇a_L = J_Oᵀ ∇ŷ
     grad_params, _, grads_h = sweep(net, params, x, kept, grad_a_L)
     return grad_params, grads_h[0]

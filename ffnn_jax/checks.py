@@ -78,6 +78,12 @@ def check_positive_int(argument: str, n: Any) -> int:
     return value
 
 
+def check_switch(argument: str, value: Any) -> None:
+    """True, False, or None for what is chosen by itself."""
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"{argument}: expected True, False or None, got {value!r}")
+
+
 def check_positive_float(argument: str, value: Any, dtype: DTypeLike = np.float64) -> None:
     """A real number above 0 and finite, also in the dtype, where there is a value to look at."""
     number = _real_number(argument, value, "a number above 0")

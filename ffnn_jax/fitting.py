@@ -139,8 +139,7 @@ def fit(
     _check_start(net, optimizer, key, state)
     check_objective(objective)
     epochs = checks.check_positive_int("epochs", epochs)
-    if progress not in (None, True, False):
-        raise TypeError(f"progress: expected True, False or None, got {progress!r}")
+    checks.check_switch("progress", progress)
     dtype = np.dtype(np.float32)  # of the parameters
     if state is not None:
         dtype = checks.check_params(net.sizes, state.params)

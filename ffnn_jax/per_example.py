@@ -18,9 +18,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ffnn_jax import checks, network, outputs
-from ffnn_jax.backprop import keep, sweep
 from ffnn_jax.dense import cotangent_like, grad_b, grad_W
 from ffnn_jax.network import Layer, Network, Params, at_least_float32
+from ffnn_jax.sweep import keep, sweep
 
 
 class NoiseScale(NamedTuple):

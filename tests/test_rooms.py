@@ -18,6 +18,7 @@ ROOMS = [
     "outputs",
     "dense",
     "network",
+    "sweep",
     "backprop",
     "gradcheck",
     "comparison",
