@@ -47,7 +47,7 @@ def gradients(
     """
     params, h_0, y, w = network.as_examples(net, params, x, y, weights)
     kept = forward(net, params, h_0)
-    a_L = kept.layers[-1]
+    a_L = kept[-1]
     value = network.batch_loss(net, a_L, y, w)
     share = network.shares(a_L, w)
     yhat = OUTPUTS[net.output].value(a_L)
@@ -139,18 +139,18 @@ def _with_rule(plain, forward, backward, net, args):
 
 
 def _loss(net, params, x, y, weights):
-    return network.batch_loss(net, forward(net, params, x).layers[-1], y, weights)
+    return network.batch_loss(net, forward(net, params, x)[-1], y, weights)
 
 
 def _loss_forward(net, params, x, y, weights):
     kept = forward(net, params, x)
-    value = network.batch_loss(net, kept.layers[-1], y, weights)
+    value = network.batch_loss(net, kept[-1], y, weights)
     return value, (params, x, y, weights, value, kept)
 
 
 def _loss_backward(net, residuals, grad_loss):
     params, x, y, weights, value, kept = residuals
-    a_L = kept.layers[-1]
+    a_L = kept[-1]
     share = network.shares(a_L, weights, grad_loss)
     grad_a_L = share * outputs.grad_a(net.output, network.loss_of(net), a_L, y)
     grad_params, _, grads_h = sweep(net, params, x, kept, grad_a_L)
@@ -182,17 +182,17 @@ def _grad_y(net, a_L, y, share):
 
 
 def _apply(net, params, x):
-    return OUTPUTS[net.output].value(forward(net, params, x).layers[-1])
+    return OUTPUTS[net.output].value(forward(net, params, x)[-1])
 
 
 def _apply_forward(net, params, x):
     kept = forward(net, params, x)
-    return OUTPUTS[net.output].value(kept.layers[-1]), (params, x, kept)
+    return OUTPUTS[net.output].value(kept[-1]), (params, x, kept)
 
 
 def _apply_backward(net, residuals, grad_yhat):
     params, x, kept = residuals
     output = OUTPUTS[net.output]
-    grad_a_L = output.pullback(output.value(kept.layers[-1]), grad_yhat)  # ∇a_L = J_Oᵀ ∇ŷ
+    grad_a_L = output.pullback(output.value(kept[-1]), grad_yhat)  # ∇a_L = J_Oᵀ ∇ŷ
     grad_params, _, grads_h = sweep(net, params, x, kept, grad_a_L)
     return grad_params, grads_h[0]

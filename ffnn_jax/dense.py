@@ -153,12 +153,6 @@ def _is_placed(x: jax.Array) -> bool:
     return bool(jax.typeof(x).sharding.mesh.explicit_axes or _varying_axes(x))
 
 
-def is_replicated(x: jax.Array) -> bool:
-    """Whether x is, as far as its type says, whole and the same on every device."""
-    split = any(entry is not None for entry in jax.typeof(x).sharding.spec)
-    return not split and not _varying_axes(x)
-
-
 def _multiply_and_sum(x: jax.Array, y: jax.Array, contract: tuple[Axes, Axes]) -> jax.Array:
     """`dot_general` as Σ x y: the free axes of y after those of x, each 1 in the other's shape."""
     of_x, of_y = contract

@@ -72,25 +72,19 @@ class Plan:
       keep_every: s; the forward pass keeps one array of every s-th layer for the sweep, which
         computes those between again. Memory 1/s + s/L of one array a layer, for about a third
         more time. 1: every layer.
-      scan_layers: whether equal hidden layers share one compiled block, in `lax.scan`: the
-        compilation takes as long as that of a few layers. None: from 32 equal ones on; True: from
-        three on; False: never. Only layers that are whole on every device are scanned.
 
     Raises:
-      TypeError: compute_dtype is not a floating dtype, keep_every no int, scan_layers none of the
-        three.
+      TypeError: compute_dtype is not a floating dtype, or keep_every no int.
       ValueError: keep_every below 1.
     """
 
     compute_dtype: DTypeLike | None = None
     keep_every: int = 1
-    scan_layers: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(
             self, "keep_every", checks.check_positive_int("keep_every", self.keep_every)
         )
-        checks.check_switch("scan_layers", self.scan_layers)
         if self.compute_dtype is not None:
             dtype = checks.check_float_dtype("compute_dtype", self.compute_dtype)
             object.__setattr__(self, "compute_dtype", dtype.name)
@@ -255,7 +249,9 @@ def run(net: Network, params: Params, x: jax.Array, *, plain: bool = False) -> T
     """The forward pass of checked arguments; plain as for `dense`."""
     a, h = [], [x]
     for k, (W, b) in enumerate(params, start=1):
-        a.append(dense(W, b, h[k - 1], net.plan.compute_dtype, plain=plain))  # a_k = W_k h_{k−1} + b_k
+        a.append(
+            dense(W, b, h[k - 1], net.plan.compute_dtype, plain=plain)
+        )  # a_k = W_k h_{k−1} + b_k
         if k < net.depth:
             h.append(ACTIVATIONS[net.activations[k - 1]].value(a[-1]))  # h_k = g(a_k)
     return Tape(tuple(a), tuple(h), OUTPUTS[net.output].value(a[-1]))

@@ -44,9 +44,7 @@ def permutation(key: jax.Array, n: int) -> jax.Array:
     return (left * a + right).astype(jnp.int32)
 
 
-def _feistel(
-    tables: jax.Array, left: jax.Array, right: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _feistel(tables: jax.Array, left: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
     a = tables.shape[1]
     for table in tables:
         total = left + table.at[right].get(mode="promise_in_bounds")
