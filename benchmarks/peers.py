@@ -1,0 +1,229 @@
+"""How long does the same epoch take in other libraries, each used as its users use it?
+
+    python benchmarks/peers.py [--quick] [--only A,C] [--peers linen,C] [--optimizer adam]
+                               [--rounds 7] [--json FILE]
+
+Regime: one device, float32, SGD 0.01 or Adam 1e-3, relu, softmax and cross-entropy, networks A to
+H of throughput.py. Peers: flax linen, flax nnx, equinox, haiku, keras on jax, scikit-learn,
+PyTorch, torch.compile and NumPy, each with the loop of its own documentation (peer_loops/), and
+the floor, reference.c compiled with cc -O3 -march=native. `ours` is `train_epoch` jitted,
+`autodiff` the same epoch with the gradient left to JAX.
+
+All start from the same parameters and see the same batches in the same order. Our time contains
+the shuffle; the others find their batches in order and cut, JAX's on the device (keras and
+scikit-learn cut for themselves). XLA, BLAS and PyTorch have all the cores, C has one thread.
+
+After the first epoch the parameters and the loss of each peer must be ours; one whose are not is
+thrown out. Then all take turns in an order drawn anew for each round, after one round that does
+not count; every epoch is waited for. µs a step is the time of an epoch divided by its steps,
+median and quartiles; ratios are taken within a round. The first epoch is apart: `cold` is the
+time of construction and first epoch less that of a later epoch, imports not counted; `XLA` is
+what XLA took of it to compile. The last line of stdout is one JSON object.
+"""
+
+import argparse
+import random
+import statistics
+import sys
+import time
+
+import jax
+import numpy as np
+from peer_loops import PEERS
+from peer_loops.on_jax import Ours
+from peer_loops.task import RATES, Parameters, Peer, Task, make_task
+from throughput import CASES, Case, machine, put_out, quartiles
+
+import ffnn_jax as ffnn
+
+# What rounding may do in an epoch: to the parameters, ‖θ − θ_ours‖ / ‖θ_ours − θ_0‖, and to the
+# loss, relative.
+CHANGE, LOSS = 1e-2, 1e-3
+compiling: list[float] = []  # seconds, of every compilation of XLA's
+
+
+def count_compilation(event: str, seconds: float, **_: object) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+        compiling.append(seconds)
+
+
+def evaluate(task: Task, parameters: Parameters) -> float:
+    """ℒ of the whole epoch's data, by our own forward pass."""
+    params = tuple(ffnn.Layer(jax.numpy.asarray(W), jax.numpy.asarray(b)) for W, b in parameters)
+    return float(jax.jit(ffnn.loss_autodiff)(task.net, params, *task.stored))
+
+
+def flat(parameters: Parameters) -> np.ndarray:
+    return np.concatenate([np.ravel(t) for pair in parameters for t in pair])
+
+
+def build(task: Task, peer: type[Peer]) -> tuple[Peer, dict[str, object]]:
+    """A peer after its first epoch, with the time that took and where it got."""
+    peer.load()
+    before, start = len(compiling), time.perf_counter()
+    made = peer(task)
+    made.epoch()
+    seconds = time.perf_counter() - start
+    xla = sum(compiling[before:]) if peer.on_jax else None
+    parameters = made.parameters()
+    return made, {
+        "first_s": seconds,
+        "compile_s": xla,
+        "loss": evaluate(task, parameters),
+        "parameters": flat(parameters),
+    }
+
+
+def disagreement(task: Task, theirs: dict, ours: dict) -> str | None:
+    """Why a peer is thrown out, or None; notes the differences in its record."""
+    moved = np.linalg.norm(ours["parameters"] - flat(task.start))
+    apart = np.linalg.norm(theirs["parameters"] - ours["parameters"])
+    theirs["change_difference"] = float(apart / moved)
+    theirs["loss_difference"] = abs(theirs["loss"] / ours["loss"] - 1)
+    if theirs["change_difference"] <= CHANGE and theirs["loss_difference"] <= LOSS:
+        return None
+    return (
+        f"computes something else: loss {theirs['loss']:.6f} after the epoch, ours "
+        f"{ours['loss']:.6f}; parameters differ by {theirs['change_difference']:.1e} of the way"
+    )
+
+
+def admit(task: Task, names: list[str]) -> tuple[dict[str, Peer], dict[str, dict], dict[str, str]]:
+    """Ours and the peers that reach what we reach, their records, and why the others are out."""
+    mine, ours = build(task, PEERS["ours"])
+    disagreement(task, ours, ours)
+    peers, records, out = {"ours": mine}, {"ours": ours}, {}
+    for name in names:
+        try:
+            peer, record = build(task, PEERS[name])
+        except ImportError as error:
+            out[name] = f"not installed: {error}"
+            continue
+        except Exception as error:  # a library that fails here must not end the run
+            out[name] = f"failed: {type(error).__name__}: {error}"
+            continue
+        reason = disagreement(task, record, ours)
+        if reason:
+            out[name] = reason
+        else:
+            peers[name], records[name] = peer, record
+    for record in records.values():
+        del record["parameters"]
+    return peers, records, out
+
+
+def take_turns(peers: dict[str, Peer], steps: int, rounds: int) -> dict[str, list[float]]:
+    """µs a step of each peer in each round."""
+    times: dict[str, list[float]] = {name: [] for name in peers}
+    draw = random.Random(0)
+    for repeat in range(rounds + 1):
+        for name in draw.sample(list(peers), len(peers)):
+            peers[name].reset()
+            start = time.perf_counter()
+            peers[name].epoch()
+            if repeat:
+                times[name].append((time.perf_counter() - start) / steps * 1e6)
+    return times
+
+
+def measure(name: str, case: Case, optimizer: str, names: list[str], rounds: int) -> dict:
+    """All peers on one network."""
+    task = make_task(case, optimizer)
+    peers, records, out = admit(task, names)
+    times = take_turns(peers, task.steps, rounds)
+    for peer, record in records.items():
+        us = statistics.median(times[peer])
+        ratios = [a / b for a, b in zip(times["ours"], times[peer], strict=True)]
+        record["us"], record["us_quartiles"] = us, quartiles(times[peer])
+        record["ratio"], record["ratio_quartiles"] = statistics.median(ratios), quartiles(ratios)
+        record["cold_s"] = max(0.0, record.pop("first_s") - us * task.steps / 1e6)
+    others = [peer for peer in peers if PEERS[peer].on_jax and not issubclass(PEERS[peer], Ours)]
+    best = min(others, key=lambda peer: records[peer]["us"], default=None)
+    return {
+        "network": name,
+        "sizes": case.sizes,
+        "batch": case.batch,
+        "steps": case.steps,
+        "optimizer": optimizer,
+        "rounds": rounds,
+        "peers": records,
+        "out": out,
+        "best_jax": best,
+        "ratios": {
+            label: records[peer]["ratio"]
+            for label, peer in (("best JAX peer", best), ("autodiff", "autodiff"), ("C", "C"))
+            if peer in records
+        },
+    }
+
+
+def show(record: dict) -> None:
+    sizes = "-".join(map(str, record["sizes"]))
+    print(
+        f"{record['network']}  {sizes}, batch {record['batch']}, {record['steps']} steps of "
+        f"{record['optimizer']}, {record['rounds']} rounds\n"
+        f"   {'':14}{'µs a step':>12}{'quartiles':>22}{'ours ÷ it':>11}{'quartiles':>17}"
+        f"{'cold s':>9}{'XLA s':>7}{'loss':>10}{'θ off by':>10}"
+    )
+    for name, r in record["peers"].items():
+        (low, high), (least, most) = r["us_quartiles"], r["ratio_quartiles"]
+        xla = "–" if r["compile_s"] is None else f"{r['compile_s']:.2f}"
+        print(
+            f"   {name:14}{r['us']:12.1f}{f'{low:.1f} to {high:.1f}':>22}{r['ratio']:11.3f}"
+            f"{f'{least:.3f} to {most:.3f}':>17}{r['cold_s']:9.2f}{xla:>7}{r['loss']:10.5f}"
+            f"{r['change_difference']:10.0e}"
+        )
+    for name, reason in record["out"].items():
+        mark = "   " if reason.startswith("not installed") else "!!!"
+        print(f"{mark}{name:14}OUT: {reason}")
+    for label, ratio in record["ratios"].items():
+        which = f" ({record['best_jax']})" if label == "best JAX peer" else ""
+        print(f"   ours ÷ {label}{which} {ratio:.3f}")
+    sys.stdout.flush()
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="A to E, short epochs, three rounds")
+    parser.add_argument("--only", help="networks, such as A,C")
+    parser.add_argument("--peers", help=f"of {', '.join(list(PEERS)[1:])}; ours is always there")
+    parser.add_argument("--optimizer", choices=list(RATES), default="sgd")
+    parser.add_argument("--rounds", type=int, help="7 unless told; 3 for H")
+    parser.add_argument("--json", metavar="FILE", help="write the JSON object there as well")
+    arguments = parser.parse_args()
+    chosen = "ABCDE" if arguments.quick else CASES
+    arguments.networks = arguments.only.split(",") if arguments.only else list(chosen)
+    names = arguments.peers.split(",") if arguments.peers else PEERS
+    arguments.names = [name for name in names if name != "ours"]
+    for option, given, known in (
+        ("--only", arguments.networks, CASES),
+        ("--peers", arguments.names, PEERS),
+    ):
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            parser.error(f"{option}: {unknown[0]!r} is not one of {', '.join(known)}")
+    if arguments.rounds is not None and arguments.rounds < 2:
+        parser.error("--rounds: at least 2")
+    return arguments
+
+
+def main() -> None:
+    arguments = parse()
+    if arguments.json:
+        open(arguments.json, "a").close()  # better now than after the measurement
+    jax.monitoring.register_event_duration_secs_listener(count_compilation)
+    card = machine()
+    print("   ".join(f"{key} {value}" for key, value in card.items()))
+    records = []
+    for name in arguments.networks:
+        case = CASES[name]
+        if arguments.quick:
+            case = case._replace(steps=min(case.steps, 100))
+        rounds = arguments.rounds or (3 if arguments.quick or name == "H" else 7)
+        records.append(measure(name, case, arguments.optimizer, arguments.names, rounds))
+        show(records[-1])
+    put_out({"machine": card, "networks": records}, arguments.json)
+
+
+if __name__ == "__main__":
+    main()
