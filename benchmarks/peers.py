@@ -13,12 +13,12 @@ All start from the same parameters and see the same batches in the same order. O
 the shuffle; the others find their batches in order and cut, JAX's on the device (keras and
 scikit-learn cut for themselves). XLA, BLAS and PyTorch have all the cores, C has one thread.
 
-After the first epoch the parameters and the loss of each peer must be ours; one whose are not is
-thrown out. Then all take turns in an order drawn anew for each round, after one round that does
-not count; every epoch is waited for. µs a step is the time of an epoch divided by its steps,
-median and quartiles; ratios are taken within a round. The first epoch is apart: `cold` is the
-time of construction and first epoch less that of a later epoch, imports not counted; `XLA` is
-what XLA took of it to compile. The last line of stdout is one JSON object.
+After a first epoch the parameters and the loss of each peer must be ours; one whose are not is
+thrown out. Then all take turns, in an order drawn anew for each round, and every epoch is waited
+for. µs a step is the time of an epoch divided by its steps, median and quartiles; ratios are
+taken within a round. Whose epoch takes more than a second stops earlier in the rounds. `cold` is
+the time of construction and the first step, for us the first epoch, imports not counted; `XLA`
+is what of it XLA took to compile. The last line of stdout is one JSON object.
 """
 
 import argparse
@@ -30,7 +30,6 @@ import time
 import jax
 import numpy as np
 from peer_loops import PEERS
-from peer_loops.on_jax import Ours
 from peer_loops.task import RATES, Parameters, Peer, Task, make_task
 from throughput import CASES, Case, machine, put_out, quartiles
 
@@ -39,6 +38,7 @@ import ffnn_jax as ffnn
 # What rounding may do in an epoch: to the parameters, ‖θ − θ_ours‖ / ‖θ_ours − θ_0‖, and to the
 # loss, relative.
 CHANGE, LOSS = 1e-2, 1e-3
+LONGEST = 1.0  # seconds of an epoch in a round; a slower peer takes fewer steps, one at least
 compiling: list[float] = []  # seconds, of every compilation of XLA's
 
 
@@ -58,17 +58,22 @@ def flat(parameters: Parameters) -> np.ndarray:
 
 
 def build(task: Task, peer: type[Peer]) -> tuple[Peer, dict[str, object]]:
-    """A peer after its first epoch, with the time that took and where it got."""
+    """A peer after its first epoch, with the times that took and where it got."""
     peer.load()
     before, start = len(compiling), time.perf_counter()
     made = peer(task)
-    made.epoch()
-    seconds = time.perf_counter() - start
+    made.epoch(task.steps if peer.whole else 1)
+    cold = time.perf_counter() - start
     xla = sum(compiling[before:]) if peer.on_jax else None
+    made.reset()
+    start = time.perf_counter()
+    made.epoch(task.steps)
+    share = 1.0 if peer.whole else min(1.0, LONGEST / (time.perf_counter() - start))
     parameters = made.parameters()
     return made, {
-        "first_s": seconds,
+        "cold_s": cold,
         "compile_s": xla,
+        "steps": max(1, int(task.steps * share)),
         "loss": evaluate(task, parameters),
         "parameters": flat(parameters),
     }
@@ -112,17 +117,18 @@ def admit(task: Task, names: list[str]) -> tuple[dict[str, Peer], dict[str, dict
     return peers, records, out
 
 
-def take_turns(peers: dict[str, Peer], steps: int, rounds: int) -> dict[str, list[float]]:
+def take_turns(
+    peers: dict[str, Peer], steps: dict[str, int], rounds: int
+) -> dict[str, list[float]]:
     """µs a step of each peer in each round."""
     times: dict[str, list[float]] = {name: [] for name in peers}
     draw = random.Random(0)
-    for repeat in range(rounds + 1):
+    for _ in range(rounds):
         for name in draw.sample(list(peers), len(peers)):
             peers[name].reset()
             start = time.perf_counter()
-            peers[name].epoch()
-            if repeat:
-                times[name].append((time.perf_counter() - start) / steps * 1e6)
+            peers[name].epoch(steps[name])
+            times[name].append((time.perf_counter() - start) / steps[name] * 1e6)
     return times
 
 
@@ -130,31 +136,23 @@ def measure(name: str, case: Case, optimizer: str, names: list[str], rounds: int
     """All peers on one network."""
     task = make_task(case, optimizer)
     peers, records, out = admit(task, names)
-    times = take_turns(peers, task.steps, rounds)
+    times = take_turns(peers, {peer: records[peer]["steps"] for peer in peers}, rounds)
     for peer, record in records.items():
         us = statistics.median(times[peer])
         ratios = [a / b for a, b in zip(times["ours"], times[peer], strict=True)]
         record["us"], record["us_quartiles"] = us, quartiles(times[peer])
         record["ratio"], record["ratio_quartiles"] = statistics.median(ratios), quartiles(ratios)
-        record["cold_s"] = max(0.0, record.pop("first_s") - us * task.steps / 1e6)
-    others = [peer for peer in peers if PEERS[peer].on_jax and not issubclass(PEERS[peer], Ours)]
-    best = min(others, key=lambda peer: records[peer]["us"], default=None)
-    return {
-        "network": name,
-        "sizes": case.sizes,
-        "batch": case.batch,
-        "steps": case.steps,
-        "optimizer": optimizer,
-        "rounds": rounds,
-        "peers": records,
-        "out": out,
-        "best_jax": best,
-        "ratios": {
-            label: records[peer]["ratio"]
-            for label, peer in (("best JAX peer", best), ("autodiff", "autodiff"), ("C", "C"))
-            if peer in records
-        },
-    }
+    record = {"network": name, **case._asdict(), "optimizer": optimizer, "rounds": rounds}
+    return {**record, "peers": records, "out": out, **ratios_of(records)}
+
+
+def ratios_of(records: dict[str, dict]) -> dict[str, object]:
+    """Our epoch ÷ that of the fastest JAX peer, of autodiff, and of C, as far as they are there."""
+    on_jax = [p for p in records if PEERS[p].on_jax and not PEERS[p].whole]
+    best = min(on_jax, key=lambda peer: records[peer]["us"], default=None)
+    pairs = {"best JAX peer": best, "autodiff": "autodiff", "C": "C"}
+    ratios = {label: records[p]["ratio"] for label, p in pairs.items() if p in records}
+    return {"best_jax": best, "ratios": ratios}
 
 
 def show(record: dict) -> None:

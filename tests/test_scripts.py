@@ -86,7 +86,7 @@ def test_peers_that_do_other_work_or_none_are_thrown_out(monkeypatch, capsys):
             super().update(k, (grads[0], 2 * grads[1]), t)
 
     class Broken(numpy_peer):
-        def epoch(self):
+        def epoch(self, steps):
             raise RuntimeError("it does not run here")
 
     class Absent(numpy_peer):

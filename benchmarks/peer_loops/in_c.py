@@ -44,13 +44,13 @@ class Reference(Peer):
     def reset(self):
         self.flat = np.concatenate([t.ravel() for pair in self.task.start for t in pair])
 
-    def epoch(self):
+    def epoch(self, steps):
         task = self.task
         failed = self.run(
             ctypes.c_int(task.net.depth),
             pointer(self.sizes),
             ctypes.c_int(task.batch),
-            ctypes.c_int(task.steps),
+            ctypes.c_int(steps),
             ctypes.c_float(RATES[task.optimizer]),
             ctypes.c_int(task.optimizer == "adam"),
             pointer(self.flat),

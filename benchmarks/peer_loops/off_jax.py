@@ -33,8 +33,9 @@ class ScikitLearn(Peer):
         self.model.intercepts_ = [b.copy() for _, b in self.task.start]
         vars(self.model).pop("_optimizer", None)  # the next partial_fit makes a new one
 
-    def epoch(self):
-        self.model.partial_fit(self.task.x, self.task.y)
+    def epoch(self, steps):
+        rows = steps * self.task.batch
+        self.model.partial_fit(self.task.x[:rows], self.task.y[:rows])
 
     def parameters(self):
         return [(W.T, b) for W, b in zip(self.model.coefs_, self.model.intercepts_, strict=True)]
@@ -69,11 +70,11 @@ class Torch(Peer):
         make = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[self.task.optimizer]
         self.optimizer = make(self.model.parameters(), lr=RATES[self.task.optimizer])
 
-    def epoch(self):
+    def epoch(self, steps):
         from torch.nn import functional
 
         losses = []
-        for x, y in self.batches:
+        for x, y in self.batches[:steps]:
             loss = functional.cross_entropy(self.model(x), y)
             self.optimizer.zero_grad()
             loss.backward()
@@ -108,9 +109,9 @@ class NumPy(Peer):
         self.theta = [(W.copy(), b.copy()) for W, b in self.task.start]
         self.averages = [[(np.zeros_like(t), np.zeros_like(t)) for t in p] for p in self.theta]
 
-    def epoch(self):
+    def epoch(self, steps):
         losses = []
-        for t, (x, y) in enumerate(self.batches, start=1):
+        for t, (x, y) in enumerate(self.batches[:steps], start=1):
             h, rows = [x], np.arange(len(x))
             for W, b in self.theta[:-1]:
                 h.append(np.maximum(h[-1] @ W.T + b, 0))

@@ -45,9 +45,9 @@ class Linen(Peer):
     def reset(self):
         self.state = self.start
 
-    def epoch(self):
+    def epoch(self, steps):
         losses = []
-        for x, y in self.batches:
+        for x, y in self.batches[:steps]:
             self.state, loss = self.step(self.state, x, y)
             losses.append(loss)
         jax.block_until_ready((self.state, losses))
@@ -80,7 +80,7 @@ class NNX(Peer):
             optimizer.update(model, grads)
             return loss
 
-        self.step, self.task, self.batches = train_step, task, on_device(task)
+        self.task, self.step, self.batches = task, train_step, on_device(task)
         self.reset()
 
     def reset(self):
@@ -91,9 +91,9 @@ class NNX(Peer):
             linear.bias.set_value(jnp.asarray(b))
         self.optimizer = nnx.Optimizer(self.model, OPTIMIZERS[self.task.optimizer], wrt=nnx.Param)
 
-    def epoch(self):
+    def epoch(self, steps):
         losses = []
-        for x, y in self.batches:
+        for x, y in self.batches[:steps]:
             losses.append(self.step(self.model, self.optimizer, x, y))
         jax.block_until_ready((losses, self.linears[-1].kernel[...]))
 

@@ -26,7 +26,8 @@ def on_device(task):
 class Ours(Peer):
     """`train_epoch` jitted, its state donated; its time contains the shuffle of the data."""
 
-    on_jax, objective = True, staticmethod(ffnn.loss)
+    on_jax = whole = True
+    objective = staticmethod(ffnn.loss)
 
     def __init__(self, task):
         self.task = task
@@ -43,7 +44,7 @@ class Ours(Peer):
     def reset(self):
         self.state = jax.block_until_ready(jax.tree.map(jnp.copy, self.task.state))
 
-    def epoch(self):
+    def epoch(self, steps):
         self.state, _ = jax.block_until_ready(self.run(self.state, *self.task.stored))
 
     def parameters(self):
@@ -98,9 +99,9 @@ class Equinox(Peer):
     def reset(self):
         self.model, self.opt_state = self.start
 
-    def epoch(self):
+    def epoch(self, steps):
         losses = []
-        for x, y in self.batches:
+        for x, y in self.batches[:steps]:
             self.model, self.opt_state, loss = self.step(self.model, self.opt_state, x, y)
             losses.append(loss)
         jax.block_until_ready((jax.tree.leaves(self.model), losses))
@@ -144,9 +145,9 @@ class Haiku(Peer):
     def reset(self):
         self.params, self.opt_state = self.start
 
-    def epoch(self):
+    def epoch(self, steps):
         losses = []
-        for x, y in self.batches:
+        for x, y in self.batches[:steps]:
             self.params, self.opt_state, loss = self.step(self.params, self.opt_state, x, y)
             losses.append(loss)
         jax.block_until_ready((self.params, losses))
@@ -187,9 +188,10 @@ class Keras(Peer):
         ):
             variable.assign(start)
 
-    def epoch(self):
-        task = self.task
-        self.model.fit(task.x, task.y, batch_size=task.batch, shuffle=False, verbose=0)
+    def epoch(self, steps):
+        rows = steps * self.task.batch
+        x, y = self.task.x[:rows], self.task.y[:rows]
+        self.model.fit(x, y, batch_size=self.task.batch, shuffle=False, verbose=0)
         jax.block_until_ready([v.value for v in self.model.trainable_variables])
 
     def parameters(self):

@@ -65,12 +65,14 @@ def make_task(case: Case, optimizer: str) -> Task:
 class Peer:
     """A way to train the network.
 
-    Making one builds the model; `reset` goes back to the starting parameters, `epoch` is what is
-    timed and returns when all is computed, `parameters` are those after it.
+    Making one builds the model; `reset` goes back to the starting parameters; `epoch` takes the
+    first `steps` batches, is what is timed, and returns when all is computed; `parameters` are
+    those after it.
     """
 
     module = "ffnn_jax"  # what it needs
     on_jax = False
+    whole = False  # its epoch is one call that cannot end earlier
 
     @classmethod
     def load(cls) -> None:
@@ -83,7 +85,7 @@ class Peer:
     def reset(self) -> None:
         raise NotImplementedError
 
-    def epoch(self) -> None:
+    def epoch(self, steps: int) -> None:
         raise NotImplementedError
 
     def parameters(self) -> Parameters:
