@@ -32,7 +32,8 @@ static int filled(int n) { return (n + LANES - 1) / LANES * LANES; }
 static inline void block(int rows, int K, const float *A, long row, long column, const float *B,
                          const float *start, float *C, long c_row) {
   Lanes sum[ROWS];
-  for (int r = 0; r < rows; r++) sum[r] = start ? *(const Lanes *)start : (Lanes){0};
+  for (int r = 0; r < rows; r++)
+    sum[r] = start ? *(const Lanes *)start : (Lanes){0};
   for (int k = 0; k < K; k++)
     for (int r = 0; r < rows; r++)
       sum[r] += A[r * row + k * column] * *(const Lanes *)(B + k * LANES);
@@ -46,7 +47,7 @@ static void multiply(int M, int N, int K, const float *A, long row, long column,
   for (int n = 0; n < N; n += LANES) {
     const float *strip = B;
     if (N > LANES) {
-      for (int k = 0; k < K; k++) memcpy(panel + k * LANES, B + (long)k * N + n, LANES * 4);
+      for (int k = 0; k < K; k++) memcpy(panel + k * LANES, B + (long)k * N + n, sizeof(Lanes));
       strip = panel;
     }
     const float *from = start ? start + n : 0;
@@ -64,7 +65,8 @@ static void transpose(int rows, int columns, const float *from, long from_row, f
   for (int i = 0; i < rows; i += LANES)
     for (int j = 0; j < columns; j += LANES)
       for (int r = i; r < i + LANES && r < rows; r++)
-        for (int c = j; c < j + LANES && c < columns; c++) to[c * to_row + r] = from[r * from_row + c];
+        for (int c = j; c < j + LANES && c < columns; c++)
+          to[c * to_row + r] = from[r * from_row + c];
 }
 
 /* The mean of −log ŷ_y, and ∇a_L = (ŷ − one-hot(y))/B, from a_L. */
@@ -125,15 +127,35 @@ static void update(Layer *p, float rate, int adam, int t) {
 
 /* Gives out the memory of a layer from `next`; with `next` 0 it only counts, in floats. */
 static long place(Layer *p, int batch, int first, float *next) {
-  long weights = (long)(p->in + 1) * p->wide, back = first ? 0 : (long)p->out * filled(p->in);
-  long rows = (long)batch * p->wide;
+  long weights = (long)(p->in + 1) * p->wide; /* of Wt and b together */
+  long back = first ? 0 : (long)p->out * filled(p->in), rows = (long)batch * p->wide;
   if (next) {
-    p->Wt = next, p->b = next + weights - p->wide;
-    p->gWt = next += weights, p->gb = next + weights - p->wide;
-    p->m = next += weights, p->v = next += weights;
-    p->W = next += weights, p->h = next += back, p->g = next += rows;
+    p->Wt = next;
+    p->gWt = p->Wt + weights;
+    p->m = p->gWt + weights;
+    p->v = p->m + weights;
+    p->W = p->v + weights;
+    p->h = p->W + back;
+    p->g = p->h + rows;
+    p->b = p->Wt + weights - p->wide;
+    p->gb = p->gWt + weights - p->wide;
   }
   return 4 * weights + back + 2 * rows;
+}
+
+/* All layers in one piece of memory filled with 0; what is left of it is the panel. */
+static float *allocate(int depth, const int *sizes, int batch, Layer *layers, float **panel) {
+  long floats = 0, longest = batch > sizes[0] ? batch : sizes[0];
+  for (int k = 0; k < depth; k++) {
+    layers[k] = (Layer){.in = sizes[k], .out = sizes[k + 1], .wide = filled(sizes[k + 1])};
+    floats += place(layers + k, batch, !k, 0);
+    longest = sizes[k + 1] > longest ? sizes[k + 1] : longest;
+  }
+  float *memory = calloc(floats + longest * LANES, sizeof(float)), *next = memory;
+  if (!memory) return 0;
+  for (int k = 0; k < depth; k++) next += place(layers + k, batch, !k, next);
+  *panel = next;
+  return memory;
 }
 
 /* params: W_1 (n_1, n_0), b_1, W_2, … one behind the other, in and out. x: (steps·batch, n_0),
@@ -141,23 +163,13 @@ static long place(Layer *p, int batch, int first, float *next) {
 int epoch(int depth, const int *sizes, int batch, int steps, float rate, int adam, float *params,
           const float *x, const int *y, float *losses) {
   Layer layers[depth];
-  long floats = 0;
-  int longest = batch;
-  for (int k = 0; k < depth; k++) {
-    layers[k] = (Layer){.in = sizes[k], .out = sizes[k + 1], .wide = filled(sizes[k + 1])};
-    floats += place(layers + k, batch, !k, 0);
-    for (int j = k; j < k + 2; j++) longest = sizes[j] > longest ? sizes[j] : longest;
-  }
-  float *memory = aligned_alloc(64, (floats + (long)longest * LANES) * sizeof(float));
+  float *panel, *memory = allocate(depth, sizes, batch, layers, &panel), *W = params;
   if (!memory) return 1;
-  memset(memory, 0, floats * sizeof(float));
-  float *panel = memory + floats, *next = memory, *from = params, *to = params;
-  for (int k = 0; k < depth; k++) {
-    Layer *p = layers + k;
-    next += place(p, batch, !k, next);
-    transpose(p->out, p->in, from, p->in, p->Wt, p->wide);
-    memcpy(p->b, from += (long)p->out * p->in, p->out * sizeof(float));
-    from += p->out;
+  for (Layer *p = layers; p < layers + depth; p++) {
+    float *b = W + (long)p->out * p->in;
+    transpose(p->out, p->in, W, p->in, p->Wt, p->wide);
+    memcpy(p->b, b, p->out * sizeof(float));
+    W = b + p->out;
   }
   for (int t = 0; t < steps; t++) {
     const float *x_t = x + (long)t * batch * sizes[0];
@@ -166,11 +178,12 @@ int epoch(int depth, const int *sizes, int batch, int steps, float rate, int ada
     backward(depth, layers, batch, x_t, panel);
     for (int k = 0; k < depth; k++) update(layers + k, rate, adam, t + 1);
   }
-  for (int k = 0; k < depth; k++) {
-    Layer *p = layers + k;
-    transpose(p->in, p->out, p->Wt, p->wide, to, p->in);
-    memcpy(to += (long)p->out * p->in, p->b, p->out * sizeof(float));
-    to += p->out;
+  W = params;
+  for (Layer *p = layers; p < layers + depth; p++) {
+    float *b = W + (long)p->out * p->in;
+    transpose(p->in, p->out, p->Wt, p->wide, W, p->in);
+    memcpy(b, p->b, p->out * sizeof(float));
+    W = b + p->out;
   }
   free(memory);
   return 0;

@@ -66,8 +66,8 @@ class Peer:
     """A way to train the network.
 
     Making one builds the model; `reset` goes back to the starting parameters; `epoch` takes the
-    first `steps` batches, is what is timed, and returns when all is computed; `parameters` are
-    those after it.
+    first `steps` batches (all of them where it is `whole`), is what is timed, and returns when
+    all is computed; `parameters` are those after it.
     """
 
     module = "ffnn_jax"  # what it needs
