@@ -188,13 +188,13 @@ def show(record: dict) -> None:
 
 def summary(records: list[dict]) -> str:
     """All networks side by side, in Markdown: µs a step, and our epoch ÷ three others."""
-    rows = {name: [r["peers"].get(name, {}).get("us") for r in records] for name in PEERS}
-    rows = {name: [us and f"{us:,.1f}" for us in row] for name, row in rows.items() if any(row)}
+    rows = [(peer, ",.1f", [r["peers"].get(peer, {}).get("us") for r in records]) for peer in PEERS]
     for label in ("best JAX peer", "autodiff", "C"):
-        ratios = [r["ratios"].get(label) for r in records]
-        rows[f"ours ÷ {label}"] = [ratio and f"{ratio:.3f}" for ratio in ratios]
+        rows.append((f"ours ÷ {label}", ".3f", [r["ratios"].get(label) for r in records]))
     lines = [["µs a step", *(r["network"] for r in records)], ["---"] * (len(records) + 1)]
-    lines += [[name, *(cell or "–" for cell in row)] for name, row in rows.items()]
+    for name, form, row in rows:
+        if any(row):
+            lines.append([name, *(format(cell, form) if cell else "–" for cell in row)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
