@@ -166,14 +166,14 @@ def show(record: dict) -> None:
     print(
         f"{record['network']}  {sizes}, batch {record['batch']}, {record['steps']} steps of "
         f"{record['optimizer']}, {record['rounds']} rounds\n"
-        f"   {'':14}{'µs a step':>12}{'quartiles':>22}{'ours ÷ it':>11}{'quartiles':>17}"
+        f"   {'':14}{'µs a step':>12}{'quartiles':>26}{'ours ÷ it':>11}{'quartiles':>17}"
         f"{'cold s':>9}{'XLA s':>7}{'loss':>10}{'θ off by':>10}"
     )
     for name, r in record["peers"].items():
         (low, high), (least, most) = r["us_quartiles"], r["ratio_quartiles"]
         xla = "–" if r["compile_s"] is None else f"{r['compile_s']:.2f}"
         print(
-            f"   {name:14}{r['us']:12.1f}{f'{low:.1f} to {high:.1f}':>22}{r['ratio']:11.3f}"
+            f"   {name:14}{r['us']:12.1f}{f'{low:.1f} to {high:.1f}':>26}{r['ratio']:11.3f}"
             f"{f'{least:.3f} to {most:.3f}':>17}{r['cold_s']:9.2f}{xla:>7}{r['loss']:10.5f}"
             f"{r['change_difference']:10.0e}"
         )
