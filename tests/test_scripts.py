@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -59,6 +60,49 @@ def test_per_example():
     (network,) = record["networks"]
     assert network["difference"] < 1e-5
     assert network["norms"]["temp_bytes"] < network["vmap"]["temp_bytes"] / 20
+
+
+def test_peers():
+    words = "--only A --quick --rounds 2 --optimizer adam --peers autodiff,sklearn,numpy,C"
+    record = last_line("benchmarks/peers.py", *words.split())
+    (network,) = record["networks"]
+    expected = {"ours", "autodiff", "sklearn", "numpy"} | ({"C"} if shutil.which("cc") else set())
+    assert set(network["peers"]) == expected
+    assert set(network["out"]) == {"C"} - expected
+    for peer in network["peers"].values():
+        assert peer["us"] > 0
+        assert peer["ratio"] > 0
+        assert peer["change_difference"] < 1e-3
+
+
+def test_peers_that_do_other_work_or_none_are_thrown_out(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import peers
+
+    numpy_peer = peers.PEERS["numpy"]
+
+    class TwiceTheBias(numpy_peer):
+        def update(self, k, grads, t):
+            super().update(k, (grads[0], 2 * grads[1]), t)
+
+    class Broken(numpy_peer):
+        def epoch(self, steps):
+            raise RuntimeError("it does not run here")
+
+    class Absent(numpy_peer):
+        module = "a_library_that_is_not_there"
+
+    planted = {"wrong": TwiceTheBias, "broken": Broken, "absent": Absent}
+    for name, peer in planted.items():
+        monkeypatch.setitem(peers.PEERS, name, peer)
+    case = peers.CASES["A"]._replace(steps=20)
+    record = peers.measure("A", case, "sgd", ["numpy", *planted], rounds=2)
+    assert set(record["peers"]) == {"ours", "numpy"}
+    assert record["out"]["wrong"].startswith("computes something else")
+    assert record["out"]["broken"] == "failed: RuntimeError: it does not run here"
+    assert record["out"]["absent"].startswith("not installed")
+    peers.show(record)
+    assert "!!!wrong" in capsys.readouterr().out
 
 
 def test_alarms():
