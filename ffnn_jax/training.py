@@ -297,9 +297,14 @@ def _value_of(net, objective, x, y, weights, params):
 
 
 def _epoch(net, optimizer, state, x, y, weights, batch_size, objective):
-    """The scan; beside the losses it returns the weight of each batch, in examples."""
     key, order_key = jax.random.split(state.key)
-    dtype = network.at_least_float32(x.dtype)  # of weights, and of sums of them
+    state = state._replace(key=key)
+    return run_batches(net, optimizer, state, order_key, x, y, weights, batch_size, objective)
+
+
+def run_batches(net, optimizer, state, order_key, x, y, weights, batch_size, objective):
+    """The scan; beside the losses it returns the weight of each batch, in examples."""
+    dtype = network.at_least_float32(state.params[0].W.dtype)  # of weights, and of sums of them
     batches, mask = _batches(order_key, x.shape[0], batch_size, dtype)
 
     def body(state, batch):
@@ -311,7 +316,7 @@ def _epoch(net, optimizer, state, x, y, weights, batch_size, objective):
         total = jnp.asarray(batch_size, dtype) if w_b is None else jnp.sum(w_b)
         return state, (value, total)
 
-    state, (losses, totals) = jax.lax.scan(body, state._replace(key=key), (batches, mask))
+    state, (losses, totals) = jax.lax.scan(body, state, (batches, mask))
     return state, losses, totals
 
 
