@@ -260,7 +260,7 @@ def _check_per_input(argument: str, value: Any, width: int) -> None:
         raise TypeError(f"{argument}: expected real numbers, got {array.dtype}")
     if array.shape not in ((), (width,)):
         raise ValueError(f"{argument}: expected a number or shape ({width},), got {array.shape}")
-    checks.check_finite(argument, array, np.float32)
+    checks.check_finite(argument, np.atleast_1d(array), np.float32)
 
 
 def _check_arguments(net, optimizer, state, stream, weights, objective) -> np.ndarray | None:
@@ -276,7 +276,8 @@ def _check_arguments(net, optimizer, state, stream, weights, objective) -> np.nd
         )
     if weights is not None:
         weights = np.asarray(checks.as_array("weights", weights))
-        weights = rows_in("weights", weights).read(0, len(weights))
+        if weights.shape == stream.x.shape[:1]:
+            weights = rows_in("weights", weights).read(0, len(weights))
     x = np.broadcast_to(np.float32(0), stream.x.shape)
     y = jax.tree.map(_in_memory, _rows_of(stream)[1])
     network.check_examples(net, x, y, weights)
@@ -343,15 +344,19 @@ def _train_block(
 ):
     """(state, losses) after the steps of one block."""
     dtype = state.params[0].W.dtype
+    x, y, weights = data
 
     def of_rows(net, params, x, y, *, weights=None):
         x = (x.astype(scale.dtype) * scale + shift).astype(dtype)
         return objective(net, params, x, y, weights=weights)
 
     order_key = jax.random.fold_in(rows_key, number)
-    state, losses, _ = run_batches(net, optimizer, state, order_key, *data, batch_size, of_rows)
+    state, losses, _ = run_batches(
+        net, optimizer, state, order_key, x, y, weights, batch_size, of_rows
+    )
     return state, losses
 
 
 def _joined(losses: list[jax.Array]) -> jax.Array:
-    return jnp.asarray(np.concatenate([np.zeros(0, np.float32), *losses]))
+    """One array of the losses of all blocks."""
+    return jnp.asarray(np.concatenate(losses) if losses else np.zeros(0, np.float32))
