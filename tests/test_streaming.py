@@ -232,19 +232,22 @@ def test_two_epochs_by_blocks(stream):
     leaves_equal(state, epoch(stream, state=epoch(stream)[0])[0])
 
 
-def test_one_block_is_read_ahead_and_no_more(stream, monkeypatch):
-    read, calls = rows.FileRows.read, []
+def test_one_block_is_read_ahead_and_no_more(monkeypatch):
+    """While a block is trained on the next is read, once the block before is done with."""
+    events = []
 
-    def counted(self, start, stop):
-        calls.append((self.argument, stop - start))
-        return read(self, start, stop)
+    def read(number):
+        events.append("read")
 
-    monkeypatch.setattr(rows.FileRows, "read", counted)
-    blocks = ffnn.stream_blocks(NET, SGD, STATE, stream, **SIZES)
-    for expected in (2, 3, 4, 4):
-        next(blocks)
-        assert [name for name, _ in calls].count("x") == expected
-    assert sum(count for name, count in calls if name == "x") == N
+    def train(state, rows_key, number, data):
+        events.append("train")
+        return state, jnp.zeros(2)
+
+    monkeypatch.setattr(jax, "block_until_ready", lambda done: events.extend("wait" for _ in done))
+    for _ in streaming._blocks(read, train, STATE, 4, 0):
+        events.append("yield")
+    first, middle, last = "read train read yield", "train wait read yield", "train wait yield"
+    assert events == f"{first} {middle} {middle} {last}".split()
 
 
 def test_compiled_once_and_once_more_for_the_short_block(stream):
