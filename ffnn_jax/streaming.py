@@ -130,18 +130,21 @@ def stream_epoch(
 
     Shuffled by blocks, and inside them: a batch holds rows of one block only, so data that are
     sorted in their file want to be shuffled there once. Two blocks are in memory at a time. The
-    loop is compiled for a whole block, and once more for a last one that is shorter.
+    loop is compiled for a whole block, and once more for a last one that is shorter. What is to
+    outlive Ctrl-C is for `stream_blocks`.
 
     Args:
       net: the network.
       optimizer: any optax optimizer; a new optimizer object is a new compilation.
       state: where to go on from.
       stream: the data.
-      batch_size: B, 1 ≤ B ≤ N; a last batch that is shorter counts like the others.
-      block: how many batches are read, and shuffled, together, at least 1.
+      batch_size: B, 1 ≤ B ≤ N; the last batch of the file may be shorter, and comes when its
+        block comes.
+      block: how many batches are read, and shuffled, together, at least 1; it may be more than
+        there are.
       start_block: how many blocks of this epoch are done, `next_block` of a `StreamBlock` or a
         `StreamError`, for the state that comes with it and the same stream, batch_size and block.
-      weights: (N,), as for `loss`, held in memory.
+      weights: (N,), as for `loss`; a memmap is read whole.
       objective: as for `train_step`.
 
     Returns:
@@ -208,14 +211,13 @@ def stream_blocks(
     batch_size = check_batch_size(batch_size, stream.x)
     block = checks.check_positive_int("block", block)
     examples = stream.x.shape[0]
-    rows = min(block, -(-examples // batch_size)) * batch_size  # of a block
+    rows = block * batch_size  # of a block
     blocks = -(-examples // rows)
     start_block = checks.check_int_from(0, "start_block", start_block)
     if start_block >= blocks:
         raise ValueError(f"start_block: expected at most {blocks - 1}, got {start_block}")
     wide = network.at_least_float32(state.params[0].W.dtype)
     scale, shift = (np.atleast_2d(np.asarray(t, wide)) for t in (stream.scale, stream.shift))
-
     arrays = _rows_of(stream)
 
     def read(number: int):
@@ -231,11 +233,6 @@ def stream_blocks(
 
 
 # Checks ------------------------------------------------------------------------------------------
-
-
-def _rows_of(stream: Stream) -> tuple[FileRows | MemoryRows, Any]:
-    """(x, y) as what reads their rows."""
-    return rows_in("x", stream.x), jax.tree.map(partial(rows_in, "y"), stream.y)
 
 
 def _check_x(x: Any) -> None:
@@ -325,6 +322,11 @@ def _draw(key, blocks):
     """The key of the next epoch, the order of the blocks, and the key of the orders in them."""
     key, order_key, rows_key = jax.random.split(key, 3)
     return key, jax.random.permutation(order_key, blocks), rows_key
+
+
+def _rows_of(stream: Stream) -> tuple[FileRows | MemoryRows, Any]:
+    """(x, y) as what reads their rows."""
+    return rows_in("x", stream.x), jax.tree.map(partial(rows_in, "y"), stream.y)
 
 
 def _read(net, rows, weights, wide, start, stop):
