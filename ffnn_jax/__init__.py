@@ -8,7 +8,8 @@ The network and its gradient:
 
 Each example's gradient, never formed: per_example_gradient_norms, clipped_gradients,
 private_gradients (DP-SGD), gradient_noise_scale.
-Training: init_state, train_step, train_epoch, fit, gradient_descent.
+Training: init_state, train_step, train_epoch, fit, gradient_descent; stream_epoch for data larger
+than memory, from a Stream.
 Checking any gradient rule, yours or ours: check_gradients, and check_rules for all that a
 function meets. A backprop of your own, gradient by gradient: compare_gradients.
 Data: load_digits and its like, read_idx, standardize, split.
@@ -56,6 +57,7 @@ from ffnn_jax.per_example import (
     per_example_gradient_norms,
     private_gradients,
 )
+from ffnn_jax.streaming import Stream, StreamBlock, StreamError, stream_blocks, stream_epoch
 from ffnn_jax.training import (
     Descent,
     TrainState,
@@ -85,6 +87,9 @@ __all__ = [
     "Report",
     "RuleReport",
     "RulesReport",
+    "Stream",
+    "StreamBlock",
+    "StreamError",
     "Tape",
     "TrainState",
     "TransformReport",
@@ -114,6 +119,8 @@ __all__ = [
     "read_idx",
     "split",
     "standardize",
+    "stream_blocks",
+    "stream_epoch",
     "train_epoch",
     "train_step",
 ]

@@ -67,14 +67,19 @@ def _at_least_two(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def check_positive_int(argument: str, n: Any) -> int:
     """A positive int; a bool or a float is none."""
+    return check_int_from(1, argument, n)
+
+
+def check_int_from(least: int, argument: str, n: Any) -> int:
+    """An int that is not below the least; a bool or a float is none."""
     try:
         value = operator.index(n)
     except TypeError:
         value = None
     if value is None or isinstance(n, bool | np.bool_):
         raise TypeError(f"{argument}: expected an int, got {n!r} ({type(n).__name__})")
-    if value < 1:
-        raise ValueError(f"{argument}: expected at least 1, got {value}")
+    if value < least:
+        raise ValueError(f"{argument}: expected at least {least}, got {value}")
     return value
 
 

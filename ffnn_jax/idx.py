@@ -115,7 +115,7 @@ def _read_sizes(path: str, file: io.BufferedIOBase, ndim: int) -> tuple[int, ...
 def _read_header(path: str, file: io.BufferedIOBase, length: int) -> np.ndarray:
     """The next bytes of the header, uint8 (length,)."""
     header = np.empty(length, np.uint8)
-    held = _fill(file, header)
+    held = fill(file, header)
     if held < length:
         raise _refusal(path, f"truncated: {held} bytes where the header takes {length}")
     return header
@@ -135,7 +135,7 @@ def _read_values(
 ) -> np.ndarray:
     """The values and then the end of the file, neither less nor more."""
     values = np.empty(shape, dtype)
-    held = _fill(file, values.reshape(-1).view(np.uint8))
+    held = fill(file, values.reshape(-1).view(np.uint8))
     if held < values.nbytes:
         raise _refusal(path, f"truncated: declares {values.nbytes} bytes, holds {held}")
     if file.read(1):
@@ -145,7 +145,7 @@ def _read_values(
     return values
 
 
-def _fill(file: io.BufferedIOBase, buffer: np.ndarray) -> int:
+def fill(file: io.BufferedIOBase, buffer: np.ndarray) -> int:
     """Reads into a uint8 vector until it is full or the file ends; how many bytes there were."""
     held = 0
     while held < buffer.size:

@@ -303,9 +303,14 @@ def _value_of(net, objective, x, y, weights, params):
 
 
 def _epoch(net, optimizer, state, x, y, weights, batch_size, objective):
-    """The scan; beside the losses it returns the weight of each batch, in examples."""
     key, order_key = jax.random.split(state.key)
-    dtype = network.at_least_float32(x.dtype)  # of weights, and of sums of them
+    state = state._replace(key=key)
+    return run_batches(net, optimizer, state, order_key, x, y, weights, batch_size, objective)
+
+
+def run_batches(net, optimizer, state, order_key, x, y, weights, batch_size, objective):
+    """The scan; beside the losses it returns the weight of each batch, in examples."""
+    dtype = network.at_least_float32(state.params[0].W.dtype)  # of weights, and of sums of them
     batches, mask = _batches(order_key, x.shape[0], batch_size, dtype)
     ahead = _gathered_ahead((x, y, weights), batch_size)
 
@@ -322,7 +327,7 @@ def _epoch(net, optimizer, state, x, y, weights, batch_size, objective):
         return state, (value, total)
 
     every = (examples_of(batches) if ahead else batches, mask)
-    state, (losses, totals) = jax.lax.scan(body, state._replace(key=key), every)
+    state, (losses, totals) = jax.lax.scan(body, state, every)
     return state, losses, totals
 
 

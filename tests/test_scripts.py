@@ -105,6 +105,14 @@ def test_peers_that_do_other_work_or_none_are_thrown_out(monkeypatch, capsys):
     assert "!!!wrong" in capsys.readouterr().out
 
 
+def test_streaming():
+    record = last_line("benchmarks/streaming.py", "--rows", "3000", "--rounds", "2")
+    assert record["rows"] == 3000
+    for variant in ("on device", "streamed"):
+        assert record[variant]["ratio"] > 0
+        assert record[variant]["peak_mib"] >= 0
+
+
 def test_alarms():
     record = last_line("scripts/alarms.py", "--draws", "6", "--short", "0", "--width", "16")
     assert record["draws"] == 6

@@ -9,6 +9,7 @@ import optax
 from throughput import Case, data
 
 import ffnn_jax as ffnn
+from ffnn_jax.shuffle import permutation
 
 RATES = {"sgd": 0.01, "adam": 1e-3}
 OPTIMIZERS = {"sgd": optax.sgd(RATES["sgd"]), "adam": optax.adam(RATES["adam"])}  # ε = 1e-8
@@ -56,7 +57,7 @@ def make_task(case: Case, optimizer: str) -> Task:
     state = ffnn.init_state(net, OPTIMIZERS[optimizer], jax.random.key(0))
     x, y = data(case)
     _, order_key = jax.random.split(state.key)  # as train_epoch draws it
-    order = np.asarray(jax.random.permutation(order_key, len(x)))
+    order = np.asarray(permutation(order_key, len(x)))
     return Task(
         net, case.batch, optimizer, state, (x, y), np.asarray(x)[order], np.asarray(y)[order]
     )
