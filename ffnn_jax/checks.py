@@ -66,15 +66,24 @@ def _at_least_two(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def check_positive_int(argument: str, n: Any) -> int:
-    """A positive int; a bool or a float is none."""
+    """An int of at least 1; a bool or a float is none."""
+    return _int_from(1, argument, n)
+
+
+def check_not_negative_int(argument: str, n: Any) -> int:
+    """An int of at least 0; a bool or a float is none."""
+    return _int_from(0, argument, n)
+
+
+def _int_from(low: int, argument: str, n: Any) -> int:
     try:
         value = operator.index(n)
     except TypeError:
         value = None
     if value is None or isinstance(n, bool | np.bool_):
         raise TypeError(f"{argument}: expected an int, got {n!r} ({type(n).__name__})")
-    if value < 1:
-        raise ValueError(f"{argument}: expected at least 1, got {value}")
+    if value < low:
+        raise ValueError(f"{argument}: expected at least {low}, got {value}")
     return value
 
 
