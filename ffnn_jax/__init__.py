@@ -8,7 +8,7 @@ The network and its gradient:
 
 Each example's gradient, never formed: per_example_gradient_norms, clipped_gradients,
 private_gradients (DP-SGD), gradient_noise_scale.
-Training: init_state, train_step, train_epoch, fit, gradient_descent.
+Training: init_state, train_step, train_epoch, fit, gradient_descent; fit_many for many at once.
 Checking any gradient rule, yours or ours: check_gradients, and check_rules for all that a
 function meets. A backprop of your own, gradient by gradient: compare_gradients.
 Data: load_digits and its like, read_idx, standardize, split.
@@ -26,6 +26,7 @@ from ffnn_jax.data import (
     split,
     standardize,
 )
+from ffnn_jax.ensemble import FitMany, fit_many
 from ffnn_jax.fitting import Fit, History, NonFiniteLossError, fit
 from ffnn_jax.gradcheck import (
     Diagnosis,
@@ -73,6 +74,7 @@ __all__ = [
     "Descent",
     "Diagnosis",
     "Fit",
+    "FitMany",
     "Gradients",
     "History",
     "Layer",
@@ -95,6 +97,7 @@ __all__ = [
     "clipped_gradients",
     "compare_gradients",
     "fit",
+    "fit_many",
     "forward",
     "gradient_descent",
     "gradient_noise_scale",

@@ -32,12 +32,12 @@ SECONDS = 0.5  # what a call should take
 class Data(NamedTuple):
     """Checked arrays: the examples trained on and those looked at; None where there are none."""
 
-    x: jax.Array | None
+    x: Any
     y: Any
-    weights: jax.Array | None
-    held_out_x: jax.Array | None = None
+    weights: Any
+    held_out_x: Any = None
     held_out_y: Any = None
-    held_out_weights: jax.Array | None = None
+    held_out_weights: Any = None
 
 
 class Stopping(NamedTuple):
@@ -48,8 +48,8 @@ class Stopping(NamedTuple):
       min_delta: a float32; what is more than this is one.
     """
 
-    patience: jax.Array
-    min_delta: jax.Array
+    patience: Any
+    min_delta: Any
 
 
 class Best(NamedTuple):
@@ -174,7 +174,7 @@ compiled_epochs = jax.jit(_run_epochs, static_argnames="recipe")
 
 def evaluate(
     net: Network, params: Params, x: jax.Array, y: Any, weights: jax.Array | None
-) -> tuple[jax.Array, jax.Array | None]:
+) -> tuple[Any, Any]:
     """(ℒ, accuracy or None) on all of x and y, block by block, float32."""
     rows = min(x.shape[0], EVALUATION_ROWS)
     blocks = -(-x.shape[0] // rows)
@@ -198,9 +198,9 @@ def evaluate(
         return None, (*sums, jnp.sum(share))
 
     split = (numbers.reshape(blocks, rows), mask.reshape(blocks, rows))
-    *sums, total = jax.tree.map(jnp.sum, jax.lax.scan(body, None, split)[1])
-    loss, accuracy = (t if t is None else t / total for t in sums)
-    return loss, accuracy
+    sums = jax.lax.scan(body, None, split)[1]
+    losses, hits, total = (None if t is None else jnp.sum(t) for t in sums)
+    return losses / total, None if hits is None else hits / total
 
 
 def _choose(condition, one, other):

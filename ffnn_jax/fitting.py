@@ -199,7 +199,8 @@ def history_of(tables: list[Table], epochs: int) -> History:
         return np.concatenate(parts)[:epochs] if parts else np.zeros(0)
 
     seconds = np.concatenate([np.zeros(0), *(table.seconds for table in tables)])
-    return History(*map(column, Row._fields), seconds[:epochs])
+    loss, validation_loss, accuracy = map(column, Row._fields)
+    return History(loss, validation_loss, accuracy, seconds[:epochs])
 
 
 def fit_of(run: Run, history: History) -> Fit:
