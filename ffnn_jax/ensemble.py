@@ -31,7 +31,7 @@ from ffnn_jax.fitting import (
     history_of,
     interruption,
 )
-from ffnn_jax.network import Network, Params
+from ffnn_jax.network import Network, Params, init
 from ffnn_jax.training import (
     Objective,
     TrainState,
@@ -75,7 +75,8 @@ class FitMany(NamedTuple):
         params, state = jax.tree.map(lambda t: t[i], (self.params, self.state))
         count = self.epochs[i]
         *columns, seconds = self.history
-        loss, validation, accuracy = (None if t is None else t[i, :count] for t in columns)
+        of_one: Any = (None if t is None else t[i, :count] for t in columns)
+        loss, validation, accuracy = of_one
         history = History(loss, validation, accuracy, seconds[:count])
         best = -1 if self.best_epoch is None else int(self.best_epoch[i])
         return Fit(params, history, state, None if best < 0 else best)
@@ -240,14 +241,24 @@ def _compiled_many(net, recipe, each, shared, stopping, count, group_size):
     return repeat(advance_all, runs, count)
 
 
-@partial(jax.jit, static_argnames=("optimizer", "stops_early"))
 def _start(net, optimizer, keys, rates, stops_early):
-    def start_one(member):
-        key, rate = member
-        mine = optimizer if rate is None else optimizer(rate)
-        return start(init_state(net, mine, key), stops_early)
+    return _start_from(net, optimizer, keys, _draw(net, keys), rates, stops_early)
 
-    return jax.vmap(start_one)((keys, rates))
+
+@jax.jit
+def _draw(net, keys):
+    """The parameters that `init_state` draws: slow to compile, and the same for any optimizer."""
+    return jax.vmap(lambda key: init(net, jax.random.split(key)[0]))(keys)
+
+
+@partial(jax.jit, static_argnames=("optimizer", "stops_early"))
+def _start_from(net, optimizer, keys, params, rates, stops_early):
+    def start_one(member):
+        key, params, rate = member
+        mine = optimizer if rate is None else optimizer(rate)
+        return start(init_state(net, mine, key, params=params), stops_early)
+
+    return jax.vmap(start_one)((keys, params, rates))
 
 
 # Before and after --------------------------------------------------------------------------------
@@ -267,7 +278,7 @@ def _check_keys(keys: Any) -> int:
     return keys.shape[0]
 
 
-def _check_rates(optimizer: Any, learning_rates: Any, members: int) -> np.ndarray | None:
+def _check_rates(optimizer: Any, learning_rates: Any, members: int) -> jax.Array | None:
     """The rates, float32 (M,), known to go with the optimizer; or None."""
     if learning_rates is None:
         if callable(optimizer):
@@ -287,9 +298,12 @@ def _check_rates(optimizer: Any, learning_rates: Any, members: int) -> np.ndarra
         raise ValueError(
             f"learning_rates: expected shape {(members,)}, one for each key; got {rates.shape}"
         )
-    for i, rate in enumerate(checks.concrete(rates) if not isinstance(rates, Tracer) else ()):
+    values = checks.concrete(rates)
+    for i, rate in enumerate(() if values is None else values):
         checks.check_positive_float(f"learning_rates[{i}]", rate, np.float32)
-    return rates
+        if i == 0:
+            check_optimizer(optimizer(jnp.asarray(rate, jnp.float32)))
+    return checks.to_jax(rates, jnp.float32)
 
 
 def _one(x: Any) -> Any:
@@ -357,8 +371,8 @@ def _own_and_shared(arrays: Data) -> tuple[Data, Data]:
 def _result(runs: Run, history: History) -> FitMany:
     members = runs.stopped.shape[0]
     *columns, seconds = history
-    tables = (None if t is None else t.T.reshape(members, -1) for t in columns)
-    loss, validation_loss, accuracy = tables
+    by_member: Any = (None if t is None else t.T.reshape(members, -1) for t in columns)
+    loss, validation_loss, accuracy = by_member
     bad, step = np.asarray(runs.bad_batch), np.asarray(runs.state.step)
     return FitMany(
         params=runs.state.params if runs.best is None else runs.best.params,

@@ -199,7 +199,7 @@ def evaluate(
 
     split = (numbers.reshape(blocks, rows), mask.reshape(blocks, rows))
     sums = jax.lax.scan(body, None, split)[1]
-    losses, hits, total = (None if t is None else jnp.sum(t) for t in sums)
+    losses, hits, total = jax.tree.map(jnp.sum, sums)
     return losses / total, None if hits is None else hits / total
 
 

@@ -145,7 +145,7 @@ def test_bad_input(accumulate, error, message):
         ffnn.fit(NET, args, state=state, optimizer=SGD, batch_size=12, epochs=1, **options)
 
 
-@pytest.mark.parametrize("n", [1, 2, 50, 1626, 70_000])
+@pytest.mark.parametrize("n", [1, 50, 1626])
 def test_the_order_is_that_of_jax(n):
     found = jax.jit(permutation, static_argnums=1)(KEY, n)
     np.testing.assert_array_equal(found, jax.random.permutation(KEY, n))
