@@ -8,8 +8,8 @@ The network and its gradient:
 
 Each example's gradient, never formed: per_example_gradient_norms, clipped_gradients,
 private_gradients (DP-SGD), gradient_noise_scale.
-Training: init_state, train_step, train_epoch, fit, gradient_descent; stream_epoch for data larger
-than memory, from a Stream.
+Training: init_state, train_step, train_epoch, fit, gradient_descent; fit_many for many networks at
+once; stream_epoch and stream_blocks for data larger than memory, from a Stream.
 Checking any gradient rule, yours or ours: check_gradients, and check_rules for all that a
 function meets. A backprop of your own, gradient by gradient: compare_gradients.
 Data: load_digits and its like, read_idx, standardize, split.
@@ -27,6 +27,7 @@ from ffnn_jax.data import (
     split,
     standardize,
 )
+from ffnn_jax.ensemble import FitMany, fit_many
 from ffnn_jax.fitting import Fit, History, NonFiniteLossError, fit
 from ffnn_jax.gradcheck import (
     Diagnosis,
@@ -75,6 +76,7 @@ __all__ = [
     "Descent",
     "Diagnosis",
     "Fit",
+    "FitMany",
     "Gradients",
     "History",
     "Layer",
@@ -100,6 +102,7 @@ __all__ = [
     "clipped_gradients",
     "compare_gradients",
     "fit",
+    "fit_many",
     "forward",
     "gradient_descent",
     "gradient_noise_scale",

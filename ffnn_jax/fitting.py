@@ -1,12 +1,12 @@
-"""`fit`: epochs of training with validation, a history, progress, and a safe end.
+"""`fit`: epochs of training with validation, early stop, a history, progress, and a safe end.
 
 The state before an epoch is kept until the epoch is known to be good, so a loss that is NaN and
 Ctrl-C in the middle both leave something to go on from.
 """
 
 import sys
-import time
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,23 +16,20 @@ import optax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from ffnn_jax import checks, network, outputs
+from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
+from ffnn_jax.epochs import Data, Row, Run, Stopping, Table, compiled_epochs, drive, start
 from ffnn_jax.network import Network, Params
 from ffnn_jax.outputs import Loss
 from ffnn_jax.training import (
     Objective,
     TrainState,
     check_batch_size,
-    check_objective,
     check_optimizer,
+    check_recipe,
     check_state,
-    compiled_epoch,
     init_state,
-    rows_of,
 )
-
-EVALUATION_ROWS = 1024  # validation data passes through the network in blocks of so many rows
 
 
 class History(NamedTuple):
@@ -44,7 +41,8 @@ class History(NamedTuple):
         without a whole epoch.
       validation_accuracy: the share of right classes in [0, 1], or None as validation_loss, and
         where the outputs are no classes.
-      seconds: wall time; the first entry holds the compilation.
+      seconds: wall time; the first entry holds the compilation. From the third epoch on several
+        are done in one call, and its time is spread evenly over them.
     """
 
     loss: np.ndarray
@@ -57,14 +55,18 @@ class Fit(NamedTuple):
     """The result of `fit`.
 
     Attributes:
-      params: the trained parameters.
+      params: the trained parameters: with `patience` those of the best epoch, otherwise those of
+        the last.
       history: see `History`.
-      state: to go on from: `fit(..., state=result.state)`.
+      state: after the last epoch, to go on from: `fit(..., state=result.state)`.
+      best_epoch: with `patience` the epoch of params, an index of the history; None without, and
+        where no epoch had a finite loss: params are then those of the start.
     """
 
     params: Params
     history: History
     state: TrainState
+    best_epoch: int | None = None
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -96,12 +98,16 @@ def fit(
     validation: tuple[ArrayLike, Any] | None = None,
     weights: ArrayLike | None = None,
     objective: Objective = loss,
+    accumulate: int = 1,
+    patience: int | None = None,
+    min_delta: float = 0.0,
     progress: bool | None = None,
 ) -> Fit:
     """Trains a network: epochs of `train_epoch`, with a look at validation data after each.
 
-    Compiled once for all epochs. Ctrl-C ends it early, with a warning: the result is the state
-    after the last whole epoch.
+    A compiled loop runs the epochs, as many in one call as take about half a second; it is
+    compiled once. Ctrl-C ends it early, with a warning: the result is the state after the last
+    call.
 
     Args:
       net: the network.
@@ -114,6 +120,12 @@ def fit(
       validation: (x, y) that are only looked at.
       weights: (N,), as for `loss`.
       objective: as for `train_step`. Validation is by the network's own loss.
+      accumulate: as for `train_step`; it divides batch_size.
+      patience: stops after so many epochs in a row whose loss is no better than the best before
+        them by more than min_delta: the validation loss if there is validation, otherwise the
+        training loss of the epoch. 0 does what 1 does: it stops at the first such epoch. None:
+        all epochs are run. The count starts anew when a fit goes on from a state.
+      min_delta: what an improvement has to exceed, at least 0.
       progress: whether to show a line on stderr; None: only where stderr is a terminal.
 
     Returns:
@@ -122,7 +134,8 @@ def fit(
     Raises:
       TypeError, ValueError: as `loss`, and for NaN or infinity in the data, a distribution that
         is none, a batch_size that is no int from 1 to N, epochs < 1; neither or both of key and
-        state.
+        state; accumulate that does not divide batch_size; patience < 0, min_delta < 0, or
+        min_delta without patience.
       NonFiniteLossError: the loss became NaN or infinite; it says at which step, and has the
         result up to the epoch before.
 
@@ -137,9 +150,9 @@ def fit(
       True
     """
     _check_start(net, optimizer, key, state)
-    check_objective(objective)
     epochs = checks.check_positive_int("epochs", epochs)
     checks.check_switch("progress", progress)
+    stopping = check_stopping(patience, min_delta)
     dtype = np.dtype(np.float32)  # of the parameters
     if state is not None:
         dtype = checks.check_params(net.sizes, state.params)
@@ -148,68 +161,90 @@ def fit(
             "fit: expected arrays with values, got one that is being traced; fit is a loop of its "
             "own: inside jit, vmap or grad use train_epoch"
         )
-    x, y = _check_dataset("data", net, data, weights, dtype)
-    batch_size = check_batch_size(batch_size, x)
-    held_out = None
+    x, y = check_dataset("data", net, data, weights, dtype)
+    recipe = check_recipe(optimizer, batch_size, objective, accumulate, x)
+    held_out = None, None
     if validation is not None:
-        held_out = _check_dataset("validation", net, validation, None, dtype)
+        held_out = check_dataset("validation", net, validation, None, dtype)
     now = state or init_state(net, optimizer, jnp.asarray(key))
-    _, x, y, weights = network.as_examples(net, now.params, x, y, weights)
-    if held_out is not None:
-        held_out = network.as_examples(net, now.params, *held_out, None)[1:3]
-    records: list[_Record] = []
-    with _Progress(epochs, progress) as line:
-        try:
-            while len(records) < epochs:
-                start = time.perf_counter()
-                after, losses, totals = compiled_epoch(
-                    net, optimizer, now, x, y, weights, batch_size, objective
-                )
-                _check_losses(net, np.asarray(losses), now, records)
-                scores = (
-                    (None, None) if held_out is None else _evaluate(net, after.params, *held_out)
-                )
-                record = _record(losses, totals, scores, start)
-                now = after
-                records.append(record)
-                line.show(records)
-        except KeyboardInterrupt:
-            warnings.warn(
-                f"fit: interrupted in epoch {len(records) + 1} of {epochs}; "
-                f"this is the state after {len(records)}",
-                stacklevel=2,
-            )
-    return _fit(now, records)
+    arrays = Data(*network.as_examples(net, now.params, x, y, weights)[1:])
+    if validation is not None:
+        held_x, held_y = network.as_examples(net, now.params, *held_out, None)[1:3]
+        arrays = arrays._replace(held_out_x=held_x, held_out_y=held_y)
+    run = start(now, patience is not None)
+
+    def call(run, count):
+        return compiled_epochs(net, recipe, run, arrays, stopping, count)
+
+    with Progress(epochs, progress, _words) as line:
+        run, tables, interrupted = drive(call, run, epochs, line.show)
+    if interrupted:
+        warnings.warn(interruption("fit", int(run.epochs), epochs), stacklevel=2)
+    result = fit_of(run, history_of(tables, int(run.epochs)))
+    if int(run.bad_batch) >= 0:
+        raise _non_finite(net, run, -(-x.shape[0] // recipe.batch_size), result)
+    return result
 
 
 # What `fit` is made of ---------------------------------------------------------------------------
 
 
-class _Record(NamedTuple):
-    """One epoch of `History`."""
+def history_of(tables: list[Table], epochs: int) -> History:
+    """The first so many epochs of the tables, in one array for each field."""
 
-    loss: float
-    validation_loss: float | None
-    validation_accuracy: float | None
-    seconds: float
+    def column(name: str) -> Any:
+        parts = [getattr(table.rows, name) for table in tables]
+        if name != "loss" and (epochs == 0 or parts[0] is None):
+            return None
+        return np.concatenate(parts)[:epochs] if parts else np.zeros(0)
 
-
-def _record(losses, totals, scores, start) -> _Record:
-    losses, totals = np.asarray(losses, np.float64), np.asarray(totals, np.float64)
-    mean = float(losses @ totals / totals.sum())
-    loss, accuracy = (None if score is None else float(score) for score in scores)
-    return _Record(mean, loss, accuracy, time.perf_counter() - start)
+    seconds = np.concatenate([np.zeros(0), *(table.seconds for table in tables)])
+    loss, validation_loss, accuracy = map(column, Row._fields)
+    return History(loss, validation_loss, accuracy, seconds[:epochs])
 
 
-def _fit(state: TrainState, records: list[_Record]) -> Fit:
-    """The result, with the records of the epochs turned into one array for each field."""
+def fit_of(run: Run, history: History) -> Fit:
+    """The result of a run."""
+    if run.best is None:
+        return Fit(run.state.params, history, run.state)
+    epoch = int(run.best.epoch)
+    return Fit(run.best.params, history, run.state, epoch if epoch >= 0 else None)
 
-    def column(field: str) -> Any:
-        values = [getattr(record, field) for record in records]
-        absent = None in values or (not values and field.startswith("validation"))
-        return None if absent else np.asarray(values, np.float64)
 
-    return Fit(state.params, History(*map(column, History._fields)), state)
+def interruption(name: str, done: int, epochs: int) -> str:
+    """What the warning after Ctrl-C says."""
+    return f"{name}: interrupted in epoch {done + 1} of {epochs}; this is the state after {done}"
+
+
+def _non_finite(net: Network, run: Run, batches: int, result: Fit) -> NonFiniteLossError:
+    bad = int(run.bad_batch)
+    step = int(run.state.step) + bad
+    advice = "a smaller learning rate may help"
+    if net.output == "linear" and net.loss in ("cross_entropy", "binary_cross_entropy"):
+        advice = f"{net.loss} needs outputs from 0 to 1, and linear ones are not held there"
+    return NonFiniteLossError(
+        f"fit: the loss is {np.asarray(run.bad_loss)} at step {step} (epoch "
+        f"{int(run.epochs) + 1}, batch {bad + 1} of {batches}); {advice}. "
+        "The result before this epoch is in the error's .fit",
+        step,
+        result,
+    )
+
+
+# Checks ------------------------------------------------------------------------------------------
+
+
+def check_stopping(patience: Any, min_delta: Any) -> Stopping | None:
+    """Both as numbers of JAX; None where nothing stops early."""
+    checks.check_not_negative_float("min_delta", min_delta)
+    if patience is None:
+        if min_delta != 0:
+            raise ValueError(
+                f"min_delta: expected 0 without patience: nothing stops early; got {min_delta!r}"
+            )
+        return None
+    patience = checks.check_int_from(0, "patience", patience)
+    return Stopping(np.int32(min(patience, np.iinfo(np.int32).max)), np.float32(min_delta))
 
 
 def _check_start(net, optimizer, key, state) -> None:
@@ -224,7 +259,9 @@ def _check_start(net, optimizer, key, state) -> None:
         check_state(net, optimizer, state)
 
 
-def _check_dataset(argument, net, data, weights, dtype) -> tuple[Any, Any]:
+def check_dataset(
+    argument: str, net: Network, data: Any, weights: Any, dtype: Any
+) -> tuple[Any, Any]:
     """(x, y) that fit the network, with a look at every value."""
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise TypeError(f"{argument}: expected (x, y), got {checks.kind(data)}")
@@ -246,73 +283,45 @@ def _check_dataset(argument, net, data, weights, dtype) -> tuple[Any, Any]:
     return x, y
 
 
-def _check_losses(net, losses, state, records) -> None:
-    bad = np.flatnonzero(~np.isfinite(losses.astype(np.float64)))
-    if bad.size:
-        step = int(state.step) + int(bad[0])
-        advice = "a smaller learning rate may help"
-        if net.output == "linear" and net.loss in ("cross_entropy", "binary_cross_entropy"):
-            advice = f"{net.loss} needs outputs from 0 to 1, and linear ones are not held there"
-        raise NonFiniteLossError(
-            f"fit: the loss is {losses[bad[0]]} at step {step} (epoch {len(records) + 1}, batch "
-            f"{bad[0] + 1} of {losses.size}); {advice}. "
-            "The result before this epoch is in the error's .fit",
-            step,
-            _fit(state, records),
-        )
+# Progress ----------------------------------------------------------------------------------------
 
 
-@jax.jit
-def _evaluate(net, params, x, y):
-    """(ℒ, accuracy or None) on all of x and y, block by block."""
-    rows = min(x.shape[0], EVALUATION_ROWS)
-    blocks = -(-x.shape[0] // rows)
-    numbers = jnp.arange(blocks * rows)
-    mask = (numbers < x.shape[0]).astype(x.dtype)
-    numbers = jnp.minimum(numbers, x.shape[0] - 1)
-
-    def body(_, block):
-        block_rows, share = block
-        x_b, y_b = jax.tree.map(lambda t: rows_of(t, block_rows), (x, y))
-        tape = network.run(net, params, x_b)
-        losses = outputs.example_losses(net.output, network.loss_of(net), tape.a[-1], y_b)
-        hits = outputs.example_hits(net.output, tape.yhat, y_b)
-        sums = [
-            None if t is None else jnp.sum(share * t, dtype=jnp.float32) for t in (losses, hits)
-        ]
-        return None, sums
-
-    split = (numbers.reshape(blocks, rows), mask.reshape(blocks, rows))
-    _, sums = jax.lax.scan(body, None, split)
-    return tuple(t if t is None else jnp.sum(t) / x.shape[0] for t in sums)
+def _words(run: Run, row: Row) -> list[str]:
+    parts = [f"loss {row.loss:.4f}"]
+    if row.validation_loss is not None:
+        parts.append(f"validation loss {row.validation_loss:.4f}")
+    if row.validation_accuracy is not None:
+        parts.append(f"accuracy {row.validation_accuracy:.4f}")
+    return parts
 
 
-class _Progress:
-    """One line on stderr, written over after every epoch; in a file, a line an epoch."""
+class Progress:
+    """One line on stderr, written over after every call; in a file, a line an epoch."""
 
-    def __init__(self, epochs: int, shown: bool | None):
-        self.epochs = epochs
+    def __init__(self, epochs: int, shown: bool | None, words: Callable[[Run, Row], list[str]]):
+        """words(run, row) says what an epoch showed."""
+        self.epochs, self.words, self.done = epochs, words, 0
         self.terminal = sys.stderr is not None and sys.stderr.isatty()
         self.shown = self.terminal if shown is None else shown and sys.stderr is not None
 
-    def __enter__(self) -> "_Progress":
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *_) -> None:
         if self.shown and self.terminal:
             print(file=sys.stderr)
 
-    def show(self, records: list[_Record]) -> None:
-        """The newest record, and the time left once an epoch went by that did not compile."""
-        if not self.shown:
-            return
-        last, done = records[-1], len(records)
-        parts = [f"epoch {done}/{self.epochs}", f"loss {last.loss:.4f}"]
-        if last.validation_loss is not None:
-            parts.append(f"validation loss {last.validation_loss:.4f}")
-        if last.validation_accuracy is not None:
-            parts.append(f"accuracy {last.validation_accuracy:.4f}")
-        if 1 < done < self.epochs:
-            parts.append(f"{(self.epochs - done) * last.seconds:.0f} s left")
-        before, after = ("\r\x1b[2K", "") if self.terminal else ("", "\n")
-        print(before + "  ".join(parts), end=after, file=sys.stderr, flush=True)
+    def show(self, run: Run, table: Table) -> None:
+        """The epochs of one call, and the time left once an epoch went by that did not compile."""
+        new = len(table.seconds)
+        for i in range(new) if self.shown else ():
+            if self.terminal and i < new - 1:
+                continue
+            done = self.done + i + 1
+            row = Row(*(None if t is None else t[i] for t in table.rows))
+            parts = [f"epoch {done}/{self.epochs}", *self.words(run, row)]
+            if 1 < done < self.epochs:
+                parts.append(f"{(self.epochs - done) * table.seconds[i]:.0f} s left")
+            before, after = ("\r\x1b[2K", "") if self.terminal else ("", "\n")
+            print(before + "  ".join(parts), end=after, file=sys.stderr, flush=True)
+        self.done += new

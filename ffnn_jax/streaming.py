@@ -31,8 +31,7 @@ from ffnn_jax.shuffle import permutation
 from ffnn_jax.training import (
     Objective,
     TrainState,
-    check_batch_size,
-    check_objective,
+    check_recipe,
     check_state,
     run_batches,
 )
@@ -126,6 +125,7 @@ def stream_epoch(
     start_block: int = 0,
     weights: ArrayLike | None = None,
     objective: Objective = loss,
+    accumulate: int = 1,
 ) -> tuple[TrainState, jax.Array]:
     """One pass over a stream in a new random order: `train_epoch` for data larger than memory.
 
@@ -146,7 +146,7 @@ def stream_epoch(
       start_block: how many blocks of this epoch are done, `next_block` of a `StreamBlock` or a
         `StreamError`, for the state that comes with it and the same stream, batch_size and block.
       weights: (N,), as for `loss`; a memmap is read whole.
-      objective: as for `train_step`.
+      objective, accumulate: as for `train_step`.
 
     Returns:
       (the next state, losses (⌈N/B⌉,), or those from start_block on, each before its step). Of
@@ -178,6 +178,7 @@ def stream_epoch(
         start_block=start_block,
         weights=weights,
         objective=objective,
+        accumulate=accumulate,
     ):
         state = done.state
         losses.append(done.losses)
@@ -195,12 +196,13 @@ def stream_blocks(
     start_block: int = 0,
     weights: ArrayLike | None = None,
     objective: Objective = loss,
+    accumulate: int = 1,
 ) -> Iterator[StreamBlock]:
     """`stream_epoch` block by block, to save, to stop, and to go on from bit for bit.
 
     Args:
-      net, optimizer, state, stream, batch_size, block, start_block, weights, objective: as for
-        `stream_epoch`.
+      net, optimizer, state, stream, batch_size, block, start_block, weights, objective,
+        accumulate: as for `stream_epoch`.
 
     Yields:
       A `StreamBlock` after each block, from start_block on. Nothing waits for its values.
@@ -208,11 +210,11 @@ def stream_blocks(
     Raises:
       TypeError, ValueError, StreamError: as `stream_epoch`.
     """
-    weights = _check_arguments(net, optimizer, state, stream, weights, objective)
-    batch_size = check_batch_size(batch_size, stream.x)
+    weights = _check_arguments(net, optimizer, state, stream, weights)
+    recipe = check_recipe(optimizer, batch_size, objective, accumulate, stream.x)
     block = checks.check_positive_int("block", block)
     examples = stream.x.shape[0]
-    rows = block * batch_size  # of a block
+    rows = block * recipe.batch_size  # of a block
     blocks = -(-examples // rows)
     start_block = checks.check_int_from(0, "start_block", start_block)
     if start_block >= blocks:
@@ -226,9 +228,7 @@ def stream_blocks(
         return _read(net, arrays, weights, wide, start, min(start + rows, examples))
 
     def train(state, rows_key, number, data):
-        return _train_block(
-            net, optimizer, state, rows_key, number, data, scale, shift, batch_size, objective
-        )
+        return _train_block(net, recipe, state, rows_key, number, data, scale, shift)
 
     return _blocks(read, train, state, blocks, start_block)
 
@@ -261,10 +261,9 @@ def _check_per_input(argument: str, value: Any, width: int) -> None:
     checks.check_finite(argument, np.atleast_1d(array), np.float32)
 
 
-def _check_arguments(net, optimizer, state, stream, weights, objective) -> np.ndarray | None:
+def _check_arguments(net, optimizer, state, stream, weights) -> np.ndarray | None:
     """Everything fits, as far as it is known without reading a file; the weights, in memory."""
     check_state(net, optimizer, state)
-    check_objective(objective)
     if not isinstance(stream, Stream):
         raise TypeError(f"stream: expected a Stream, got {checks.kind(stream)}")
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((state, weights))):
@@ -341,22 +340,19 @@ def _read(net, rows, weights, wide, start, stop):
     return jax.device_put((x, y, None if weights is None else weights[start:stop]))
 
 
-@partial(jax.jit, static_argnames=("optimizer", "batch_size", "objective"))
-def _train_block(
-    net, optimizer, state, rows_key, number, data, scale, shift, batch_size, objective
-):
+@partial(jax.jit, static_argnames="recipe")
+def _train_block(net, recipe, state, rows_key, number, data, scale, shift):
     """(state, losses) after the steps of one block."""
     dtype = state.params[0].W.dtype
     x, y, weights = data
 
     def of_rows(net, params, x, y, *, weights=None):
         x = (x.astype(scale.dtype) * scale + shift).astype(dtype)
-        return objective(net, params, x, y, weights=weights)
+        return recipe.objective(net, params, x, y, weights=weights)
 
     order_key = jax.random.fold_in(rows_key, number)
-    state, losses, _ = run_batches(
-        net, optimizer, state, order_key, x, y, weights, batch_size, of_rows
-    )
+    on_rows = recipe._replace(objective=of_rows)
+    state, losses, _ = run_batches(net, on_rows, state, order_key, x, y, weights)
     return state, losses
 
 

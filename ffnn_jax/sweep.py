@@ -10,7 +10,7 @@ weights of layer k and to the hidden layer below:
 `Plan(keep_every=s)` it has every s-th, and computes those between again.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from ffnn_jax.activations import ACTIVATIONS, Activation
 from ffnn_jax.dense import dense, grad_b, grad_h, grad_W
 from ffnn_jax.network import Layer, Network, Params, Tape
 
-Kept = tuple[jax.Array | None, ...]  # (kept_1, …, kept_{L−1}, a_L); None: computed again
+Kept = tuple[Any, ...]  # (kept_1, …, kept_{L−1}, a_L), arrays; None where computed again
 
 
 class Swept(NamedTuple):
@@ -35,7 +35,7 @@ def forward(net: Network, params: Params, x: jax.Array) -> Kept:
 
     Given the lower layers alone, it goes through those, and keeps the last of them too.
     """
-    kept: list[jax.Array | None] = []
+    kept = []
     h = x
     for k, layer in enumerate(params, start=1):
         if k == net.depth:
@@ -68,7 +68,7 @@ def sweep(net: Network, params: Params, x: jax.Array, kept: Kept, grad_a: jax.Ar
     ∇h_{k−1} comes before ∇W_k, for h_{k−1} may have to wait for it: see `_after`.
     """
     dtype = net.plan.compute_dtype
-    below = list(kept)
+    below: list[Any] = list(kept)
     layers, grads_a, grads_h = [], [grad_a], []
     for k in range(len(params), 0, -1):
         W, b = params[k - 1]
@@ -106,7 +106,7 @@ def _compute_again(
     net: Network,
     params: Params,
     x: jax.Array,
-    kept: list[jax.Array | None],
+    kept: list[Any],
     k: int,
     grad_a: jax.Array,
 ) -> None:

@@ -8,7 +8,6 @@ the same result, bit for bit.
 """
 
 import inspect
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,15 +19,10 @@ from jax.typing import ArrayLike
 
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
+from ffnn_jax.batches import Parts, gathered_ahead, rows_of, shuffled
 from ffnn_jax.network import Network, Params, init
-from ffnn_jax.shuffle import permutation
 
 Objective = Callable[..., jax.Array]
-
-# Bytes of the data and of a batch, up to which an epoch copies all rows into its order beforehand;
-# both were chosen on networks A to E of benchmarks/throughput.py.
-AHEAD = 2**26
-AHEAD_BATCH = 2**16
 
 
 class TrainState(NamedTuple):
@@ -45,6 +39,22 @@ class TrainState(NamedTuple):
     opt_state: Any
     key: jax.Array
     step: jax.Array
+
+
+class Recipe(NamedTuple):
+    """How an epoch is trained: the arguments of `train_epoch` that are fixed in what is compiled.
+
+    Attributes:
+      optimizer: an optax optimizer.
+      batch_size: B.
+      objective: what is minimised.
+      accumulate: in how many parts each batch is worked off.
+    """
+
+    optimizer: optax.GradientTransformation
+    batch_size: int
+    objective: Objective = loss
+    accumulate: int = 1
 
 
 class Descent(NamedTuple):
@@ -98,6 +108,7 @@ def train_step(
     *,
     weights: ArrayLike | None = None,
     objective: Objective = loss,
+    accumulate: int = 1,
 ) -> tuple[TrainState, jax.Array]:
     """One step on one batch: pure, and not jitted: yours to jit.
 
@@ -112,17 +123,30 @@ def train_step(
       objective: what is minimised, a function with the arguments of `loss`: `loss` runs the
         hand-written sweep, `loss_autodiff` JAX's own differentiation; or one of yours, for
         instance with a penalty added.
+      accumulate: k, in how many parts the batch is worked off, one after the other, in the memory
+        of one; the step is that of the whole batch, up to rounding. k divides the first axis of
+        the batch, and the objective is a weighted mean over examples, as `loss` is, plus what
+        depends on the parameters alone.
 
     Returns:
       (the next state, ℒ before the step).
 
     Raises:
-      TypeError, ValueError: as `loss`.
+      TypeError, ValueError: as `loss`; accumulate is no int from 1 on that divides the batch.
     """
     check_state(net, optimizer, state)
     check_objective(objective)
-    value_of = partial(_value_of, net, objective, x, y, weights)
-    value, grads = jax.value_and_grad(value_of)(state.params)
+    accumulate = checks.check_positive_int("accumulate", accumulate)
+    value_on = partial(_value_of, net, objective)
+    if accumulate == 1:
+        value_of = partial(value_on, x, y, weights)
+        value, grads = jax.value_and_grad(value_of)(state.params)
+    else:
+        _, x, y, weights = network.as_examples(net, state.params, x, y, weights)
+        check_divides(accumulate, x.shape[0] if x.ndim > 1 else 1)
+        parts = Parts(value_on, (x, y, weights), accumulate)
+        value_of = parts.value
+        value, grads = parts.value_and_grad(state.params)
     extra = _extra_arguments(optimizer, value=value, grad=grads, value_fn=value_of)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **extra)
     params: Any = optax.apply_updates(state.params, updates)
@@ -139,6 +163,7 @@ def train_epoch(
     batch_size: int,
     weights: ArrayLike | None = None,
     objective: Objective = loss,
+    accumulate: int = 1,
 ) -> tuple[TrainState, jax.Array]:
     """One pass over the data in a new random order, as one compiled `lax.scan`.
 
@@ -156,19 +181,20 @@ def train_epoch(
       batch_size: B, 1 ≤ B ≤ N.
       weights: (N,), as for `loss`. A batch of weight 0 has the loss 0.
       objective: as for `train_step`.
+      accumulate: as for `train_step`; it divides batch_size.
 
     Returns:
       (the next state, losses (⌈N/B⌉,), each before its step).
 
     Raises:
-      TypeError, ValueError: as `loss`, or a batch_size that is no int from 1 to N.
+      TypeError, ValueError: as `loss`, or a batch_size that is no int from 1 to N, or accumulate
+        that does not divide it.
     """
     check_state(net, optimizer, state)
-    check_objective(objective)
     network.check_examples(net, x, y, weights)
-    batch_size = check_batch_size(batch_size, x)
+    recipe = check_recipe(optimizer, batch_size, objective, accumulate, x)
     _, x, y, weights = network.as_examples(net, state.params, x, y, weights)
-    state, losses, _ = compiled_epoch(net, optimizer, state, x, y, weights, batch_size, objective)
+    state, losses, _ = compiled_epoch(net, recipe, state, x, y, weights)
     return state, losses
 
 
@@ -277,6 +303,23 @@ def check_batch_size(batch_size: Any, x: Any) -> int:
     return batch_size
 
 
+def check_divides(accumulate: int, examples: int, of: str = "the number of examples") -> None:
+    """The examples of a batch can be worked off in so many parts of equal length."""
+    if examples % accumulate:
+        raise ValueError(f"accumulate: expected a divisor of {of}, {examples}; got {accumulate}")
+
+
+def check_recipe(
+    optimizer: Any, batch_size: Any, objective: Any, accumulate: Any, x: Any
+) -> Recipe:
+    """The four as a `Recipe` for data of the shape of x, (N, n_0); optimizer is known to be one."""
+    check_objective(objective)
+    batch_size = check_batch_size(batch_size, x)
+    accumulate = checks.check_positive_int("accumulate", accumulate)
+    check_divides(accumulate, batch_size, of="batch_size")
+    return Recipe(optimizer, batch_size, objective, accumulate)
+
+
 # One epoch ---------------------------------------------------------------------------------------
 
 
@@ -302,17 +345,28 @@ def _value_of(net, objective, x, y, weights, params):
     return value
 
 
-def _epoch(net, optimizer, state, x, y, weights, batch_size, objective):
+def scan_epoch(
+    net: Network, recipe: Recipe, state: TrainState, x: jax.Array, y: Any, weights: Any
+) -> tuple[TrainState, jax.Array, jax.Array]:
+    """`train_epoch` of checked arrays; it returns the weight of each batch as well, in examples."""
     key, order_key = jax.random.split(state.key)
-    state = state._replace(key=key)
-    return run_batches(net, optimizer, state, order_key, x, y, weights, batch_size, objective)
+    return run_batches(net, recipe, state._replace(key=key), order_key, x, y, weights)
 
 
-def run_batches(net, optimizer, state, order_key, x, y, weights, batch_size, objective):
-    """The scan; beside the losses it returns the weight of each batch, in examples."""
+def run_batches(
+    net: Network,
+    recipe: Recipe,
+    state: TrainState,
+    order_key: jax.Array,
+    x: jax.Array,
+    y: Any,
+    weights: Any,
+) -> tuple[TrainState, jax.Array, jax.Array]:
+    """The steps of `scan_epoch`, in the order that is drawn from order_key."""
+    optimizer, batch_size, objective, accumulate = recipe
     dtype = network.at_least_float32(state.params[0].W.dtype)  # of weights, and of sums of them
-    batches, mask = _batches(order_key, x.shape[0], batch_size, dtype)
-    ahead = _gathered_ahead((x, y, weights), batch_size)
+    batches, mask = shuffled(order_key, x.shape[0], batch_size, dtype)
+    ahead = gathered_ahead((x, y, weights), batch_size)
 
     def examples_of(rows):
         return jax.tree.map(lambda t: rows_of(t, rows), (x, y, weights))
@@ -322,58 +376,17 @@ def run_batches(net, optimizer, state, order_key, x, y, weights, batch_size, obj
         x_b, y_b, w_b = batch if ahead else examples_of(batch)
         if share is not None:
             w_b = share if w_b is None else w_b * share
-        state, value = train_step(net, optimizer, state, x_b, y_b, weights=w_b, objective=objective)
-        total = jnp.asarray(batch_size, dtype) if w_b is None else jnp.sum(w_b)
-        return state, (value, total)
+        options = {"weights": w_b, "objective": objective, "accumulate": accumulate}
+        state, value = train_step(net, optimizer, state, x_b, y_b, **options)
+        weight = jnp.asarray(batch_size, dtype) if w_b is None else jnp.sum(w_b)
+        return state, (value, weight)
 
     every = (examples_of(batches) if ahead else batches, mask)
     state, (losses, totals) = jax.lax.scan(body, state, every)
     return state, losses, totals
 
 
-def _gathered_ahead(data: Any, batch_size: int) -> bool:
-    """Whether the epoch makes one copy of the data in its order, in place of one a batch.
-
-    XLA on CPU splits every gather between threads, and that takes longer than a small batch does
-    to copy. Of wide rows, or much data, the copy costs more than it saves.
-    """
-    arrays = jax.tree.leaves(data)
-    size = sum(t.size * t.dtype.itemsize for t in arrays)
-    return size <= AHEAD and size // arrays[0].shape[0] * batch_size <= AHEAD_BATCH
-
-
-def _batches(key, examples, batch_size, dtype):
-    """Row numbers in random order, (steps, B), and 1 or 0 for each, or None where N = steps · B."""
-    order = permutation(key, examples)
-    steps = -(-examples // batch_size)
-    missing = steps * batch_size - examples
-    if not missing:
-        return order.reshape(steps, batch_size), None
-    filled = jnp.concatenate([order, jnp.zeros(missing, order.dtype)])
-    mask = (jnp.arange(steps * batch_size) < examples).astype(dtype)
-    return filled.reshape(steps, batch_size), mask.reshape(steps, batch_size)
-
-
-def rows_of(t: jax.Array, rows: jax.Array) -> jax.Array:
-    """The rows of an array with these numbers, (*rows.shape, …), all of them known to be there.
-
-    On a mesh of Explicit axes the last axis of `rows` is split as the array is, where it divides.
-    """
-    home = jax.typeof(t).sharding
-    if not home.mesh.explicit_axes:
-        return t.at[rows].get(mode="promise_in_bounds")
-    parts = math.prod(home.mesh.shape[axis] for axis in _axes(home.spec[0]))
-    split = home.spec[0] if rows.shape[-1] % parts == 0 else None
-    spec = jax.P(*[None] * (rows.ndim - 1), split, *home.spec[1:])
-    return t.at[rows].get(mode="promise_in_bounds", out_sharding=home.update(spec=spec))
-
-
-def _axes(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """The mesh axes of one entry of a PartitionSpec."""
-    return (entry,) if isinstance(entry, str) else tuple(entry or ())
-
-
-compiled_epoch = jax.jit(_epoch, static_argnames=("optimizer", "batch_size", "objective"))
+compiled_epoch = jax.jit(scan_epoch, static_argnames="recipe")
 
 
 # Gradient descent --------------------------------------------------------------------------------

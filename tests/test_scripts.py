@@ -113,6 +113,14 @@ def test_streaming():
         assert record[variant]["peak_mib"] >= 0
 
 
+def test_many():
+    record = last_line("benchmarks/many.py", "--only", "tiny", "--networks", "4", "--rounds", "2")
+    (network,) = record["networks"]
+    assert network["networks"] == 4
+    assert network["many_ratio"] > 0
+    assert network["patience_speed"] > 0
+
+
 def test_alarms():
     record = last_line("scripts/alarms.py", "--draws", "6", "--short", "0", "--width", "16")
     assert record["draws"] == 6

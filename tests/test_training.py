@@ -15,6 +15,7 @@ import pytest
 from cases import assert_close, examples
 
 import ffnn_jax as ffnn
+from ffnn_jax import epochs as epochs_module
 from ffnn_jax import fitting, training
 
 NET = ffnn.Network((4, 8, 3), activation="tanh", output="softmax")
@@ -212,18 +213,21 @@ def test_fit_goes_on_from_a_state_bit_for_bit():
 
 
 def test_fit_compiles_once():
-    optimizer, before = optax.sgd(0.05), training.compiled_epoch._cache_size()
-    fit(optimizer=optimizer, epochs=5, data=data(53))
-    assert training.compiled_epoch._cache_size() == before + 1
+    optimizer, before = optax.sgd(0.05), fitting.compiled_epochs._cache_size()
+    state = fit(optimizer=optimizer, epochs=5, data=data(53)).state
+    fit(optimizer=optimizer, epochs=9, data=data(53), key=None, state=state)
+    assert fitting.compiled_epochs._cache_size() == before + 1
 
 
 def test_validation_in_blocks(monkeypatch):
-    x, y = data(50)
-    whole = fitting._evaluate(NET, ffnn.init(NET, KEY), jnp.asarray(x), jnp.asarray(y))
-    monkeypatch.setattr(fitting, "EVALUATION_ROWS", 16)
+    x, y = map(jnp.asarray, data(50))
+    params, weights = ffnn.init(NET, KEY), jnp.linspace(0, 2, 50)
+    whole = [jax.jit(epochs_module.evaluate)(NET, params, x, y, w) for w in (None, weights)]
+    monkeypatch.setattr(epochs_module, "EVALUATION_ROWS", 16)
     jax.clear_caches()
-    blocks = fitting._evaluate(NET, ffnn.init(NET, KEY), jnp.asarray(x), jnp.asarray(y))
+    blocks = [jax.jit(epochs_module.evaluate)(NET, params, x, y, w) for w in (None, weights)]
     np.testing.assert_allclose(blocks, whole, rtol=1e-5)
+    np.testing.assert_allclose(whole[1][0], ffnn.loss(NET, params, x, y, weights=weights), 1e-5)
 
 
 def test_regression_has_no_accuracy():
@@ -342,16 +346,16 @@ def test_the_error_of_a_loss_that_is_no_number_can_be_sent_to_another_process():
 
 def test_ctrl_c_gives_back_the_state_so_far(monkeypatch):
     """Interrupted in the third epoch: the state after two, and a warning that says so."""
-    epoch, calls = training.compiled_epoch, []
+    call, calls = fitting.compiled_epochs, []
 
     def third_is_interrupted(*args):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return epoch(*args)
+        return call(*args)
 
     expected = fit(epochs=2)
-    monkeypatch.setattr(fitting, "compiled_epoch", third_is_interrupted)
+    monkeypatch.setattr(fitting, "compiled_epochs", third_is_interrupted)
     with pytest.warns(UserWarning, match="interrupted in epoch 3 of 9"):
         result = fit(epochs=9)
     leaves_equal(result.state, expected.state)

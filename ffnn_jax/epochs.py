@@ -1,0 +1,257 @@
+"""Many epochs in one compiled `lax.while_loop`: looks at validation data, early stop, and safe end.
+
+The loop carries a `Run`: the state, the best parameters so far, and whether it has stopped. The
+host calls it for a number of epochs that take about half a second together, so it can write a
+line, and Ctrl-C is heard; nothing goes to the host from step to step or from epoch to epoch. How
+many epochs a call takes is an argument, so the loop is compiled once.
+
+  improved   ⇔  ℒ_e < ℒ_best − min_delta        then ℒ_best ← ℒ_e, θ_best ← θ_e
+  stop       ⇔  max(patience, 1) epochs in a row without that       (Prechelt 1998; Keras)
+
+ℒ_e is the validation loss after epoch e, or without such data the training loss of epoch e.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ffnn_jax import network, outputs
+from ffnn_jax.batches import rows_of
+from ffnn_jax.network import Network, Params
+from ffnn_jax.training import Recipe, TrainState, scan_epoch
+
+EVALUATION_ROWS = 1024  # validation data passes through the network in blocks of so many rows
+MOST_EPOCHS = 1024  # of one call: the length of the table that it fills
+SECONDS = 0.5  # what a call should take
+
+
+class Data(NamedTuple):
+    """Checked arrays: the examples trained on and those looked at; None where there are none."""
+
+    x: Any
+    y: Any
+    weights: Any
+    held_out_x: Any = None
+    held_out_y: Any = None
+    held_out_weights: Any = None
+
+
+class Stopping(NamedTuple):
+    """When to stop early.
+
+    Attributes:
+      patience: an int32; how many epochs in a row may go by without an improvement.
+      min_delta: a float32; what is more than this is one.
+    """
+
+    patience: Any
+    min_delta: Any
+
+
+class Best(NamedTuple):
+    """The epoch with the best loss, counted from 0; −1 and ∞ before there is one."""
+
+    params: Params
+    loss: jax.Array
+    epoch: jax.Array
+
+
+class Run(NamedTuple):
+    """One network in training, or with a leading M in every leaf many of them.
+
+    Attributes:
+      state: after the last whole epoch.
+      epochs: how many whole epochs that were.
+      best: the best of them, or None where nothing stops early.
+      stopped: whether it goes on no more.
+      bad_batch: the batch of the epoch after the last, counted from 0, whose loss was no finite
+        number, or −1.
+      bad_loss: that loss.
+    """
+
+    state: TrainState
+    epochs: jax.Array
+    best: Best | None
+    stopped: jax.Array
+    bad_batch: jax.Array
+    bad_loss: jax.Array
+
+
+class Row(NamedTuple):
+    """What one epoch showed; in a table, with a leading axis of epochs."""
+
+    loss: Any
+    validation_loss: Any
+    validation_accuracy: Any
+
+
+def start(state: TrainState, stops_early: bool) -> Run:
+    """The run before the first epoch."""
+    dtype = network.at_least_float32(state.params[0].W.dtype)
+    best = Best(state.params, jnp.asarray(jnp.inf, dtype), jnp.asarray(-1, jnp.int32))
+    return Run(
+        state,
+        epochs=jnp.asarray(0, jnp.int32),
+        best=best if stops_early else None,
+        stopped=jnp.asarray(False),
+        bad_batch=jnp.asarray(-1, jnp.int32),
+        bad_loss=jnp.asarray(0, dtype),
+    )
+
+
+# Compiled ----------------------------------------------------------------------------------------
+
+
+def advance(
+    net: Network, recipe: Recipe, run: Run, data: Data, stopping: Stopping | None
+) -> tuple[Run, Row]:
+    """One more epoch; of a run that has stopped, or stops at a bad loss, NaN and the same state."""
+    state, losses, totals = scan_epoch(net, recipe, run.state, data.x, data.y, data.weights)
+    losses = losses.astype(run.bad_loss.dtype)
+    loss = jnp.sum(totals / jnp.sum(totals) * losses)
+    finite = jnp.isfinite(losses)
+    good = ~run.stopped & jnp.all(finite)
+    row = Row(loss, None, None)
+    if data.held_out_x is not None:
+        held_out = data.held_out_x, data.held_out_y, data.held_out_weights
+        row = Row(loss, *evaluate(net, state.params, *held_out))
+    best, stop = run.best, ~good
+    if stopping is not None and best is not None:
+        monitored = row.loss if row.validation_loss is None else row.validation_loss
+        monitored = monitored.astype(best.loss.dtype)
+        improved = good & (monitored < best.loss - stopping.min_delta.astype(best.loss.dtype))
+        best = _choose(improved, Best(state.params, monitored, run.epochs), best)
+        stop |= run.epochs - best.epoch >= jnp.maximum(stopping.patience, 1)
+    bad = ~run.stopped & ~good
+    first = jnp.argmin(finite).astype(jnp.int32)
+    run = Run(
+        state=_choose(good, state, run.state),
+        epochs=run.epochs + good.astype(jnp.int32),
+        best=best,
+        stopped=run.stopped | stop,
+        bad_batch=jnp.where(bad, first, run.bad_batch),
+        bad_loss=jnp.where(bad, losses[first], run.bad_loss),
+    )
+    return run, jax.tree.map(lambda t: jnp.where(good, t, jnp.nan), row)
+
+
+def repeat(
+    advance: Callable[[Run], tuple[Run, Row]], run: Run, epochs: jax.Array
+) -> tuple[Run, Row, jax.Array]:
+    """`advance` until there were so many epochs or all has stopped.
+
+    Returns:
+      (the run, the table of its rows, how many there were); the table has MOST_EPOCHS rows.
+    """
+    rows = jax.eval_shape(advance, run)[1]
+    table = jax.tree.map(lambda t: jnp.full((MOST_EPOCHS, *t.shape), jnp.nan, t.dtype), rows)
+
+    def goes_on(carry):
+        done, run, _ = carry
+        return (done < epochs) & ~jnp.all(run.stopped)
+
+    def body(carry):
+        done, run, table = carry
+        run, row = advance(run)
+        table = jax.tree.map(lambda t, value: t.at[done].set(value), table, row)
+        return done + 1, run, table
+
+    done = jnp.asarray(0, jnp.int32)
+    done, run, table = jax.lax.while_loop(goes_on, body, (done, run, table))
+    return run, table, done
+
+
+def _run_epochs(net, recipe, run, data, stopping, epochs):
+    return repeat(lambda run: advance(net, recipe, run, data, stopping), run, epochs)
+
+
+compiled_epochs = jax.jit(_run_epochs, static_argnames="recipe")
+
+
+def evaluate(
+    net: Network, params: Params, x: jax.Array, y: Any, weights: jax.Array | None
+) -> tuple[Any, Any]:
+    """(ℒ, accuracy or None) on all of x and y, block by block, float32."""
+    rows = min(x.shape[0], EVALUATION_ROWS)
+    blocks = -(-x.shape[0] // rows)
+    numbers = jnp.arange(blocks * rows)
+    mask = (numbers < x.shape[0]).astype(jnp.float32)
+    numbers = jnp.minimum(numbers, x.shape[0] - 1)
+    if weights is not None:  # only their ratios count, and their sum has to fit
+        weights = weights / jnp.max(weights)
+
+    def body(_, block):
+        block_rows, share = block
+        x_b, y_b, w_b = jax.tree.map(lambda t: rows_of(t, block_rows), (x, y, weights))
+        if w_b is not None:
+            share = share * w_b.astype(share.dtype)
+        tape = network.run(net, params, x_b)
+        losses = outputs.example_losses(net.output, network.loss_of(net), tape.a[-1], y_b)
+        hits = outputs.example_hits(net.output, tape.yhat, y_b)
+        sums = [
+            None if t is None else jnp.sum(share * t.astype(share.dtype)) for t in (losses, hits)
+        ]
+        return None, (*sums, jnp.sum(share))
+
+    split = (numbers.reshape(blocks, rows), mask.reshape(blocks, rows))
+    sums = jax.lax.scan(body, None, split)[1]
+    losses, hits, total = jax.tree.map(jnp.sum, sums)
+    return losses / total, None if hits is None else hits / total
+
+
+def _choose(condition, one, other):
+    """The first tree where the condition, a scalar, is true."""
+    return jax.tree.map(lambda a, b: jax.lax.select(condition, a, b), one, other)
+
+
+# On the host -------------------------------------------------------------------------------------
+
+
+class Table(NamedTuple):
+    """The rows of some epochs, as float64 NumPy arrays, and what each took, (epochs,)."""
+
+    rows: Row
+    seconds: np.ndarray
+
+
+def drive(
+    call: Callable[[Run, int], tuple[Run, Row, jax.Array]],
+    run: Run,
+    epochs: int,
+    show: Callable[[Run, Table], None],
+) -> tuple[Run, list[Table], bool]:
+    """Calls until there were so many epochs, all has stopped, or Ctrl-C.
+
+    The first call, which compiles, and the second, which does not, are of one epoch each. The time
+    of a call is spread evenly over its epochs.
+
+    Args:
+      call: (run, how many epochs at most) -> what `repeat` returns.
+      run: where to start.
+      epochs: how many there are to do.
+      show: called after each call with the run and the table of the call.
+
+    Returns:
+      (run, the tables in order, whether it was interrupted). The tables may go on beyond the run.
+    """
+    tables: list[Table] = []
+    done, count = 0, 1
+    try:
+        while done < epochs and not np.all(run.stopped):
+            began = time.perf_counter()
+            after, rows, taken = call(run, min(count, epochs - done))
+            taken = int(taken)
+            rows = Row(*(None if t is None else np.asarray(t, np.float64)[:taken] for t in rows))
+            seconds = time.perf_counter() - began
+            tables.append(Table(rows, np.full(taken, seconds / taken)))
+            run, done = after, done + taken
+            if done > 1:
+                count = max(1, min(int(SECONDS / seconds * taken), 2 * count, MOST_EPOCHS))
+            show(run, tables[-1])
+    except KeyboardInterrupt:
+        return run, tables, True
+    return run, tables, False
