@@ -6,17 +6,21 @@
 `jax.custom_vjp`, so `jax.grad` of them runs it.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ffnn_jax import network, outputs
-from ffnn_jax.dense import cotangent_like
+from ffnn_jax import classes, network, outputs
+from ffnn_jax.dense import cotangent_like, is_placed
 from ffnn_jax.network import Network, Params
 from ffnn_jax.outputs import OUTPUTS
-from ffnn_jax.sweep import forward, sweep
+from ffnn_jax.sweep import Kept, forward, h_and_derivative, hidden_of, sweep
+
+FEWEST_CLASSES = 8192  # from which on, with so many
+LARGEST_A = 2**22  # numbers in a_L, the last layer is worked off in blocks of classes
 
 
 class Gradients(NamedTuple):
@@ -90,6 +94,8 @@ def loss(
       (4, 3)
     """
     examples = network.as_examples(net, params, x, y, weights)
+    if _in_blocks(net, *examples):
+        return _with_rule(_block_loss, _block_loss_forward, _block_loss_backward, net, examples)
     return _with_rule(_loss, _loss_forward, _loss_backward, net, examples)
 
 
@@ -155,11 +161,7 @@ def _loss_backward(net, residuals, grad_loss):
     grad_a_L = share * outputs.grad_a(net.output, network.loss_of(net), a_L, y)
     grad_params, _, grads_h = sweep(net, params, x, kept, grad_a_L)
     losses, grad_y = _grad_y(net, a_L, y, share)
-    grad_weights = None
-    if weights is not None:  # ∂ℒ/∂w_i = (ℓ_i − ℒ) / Σ_i w_i
-        apart = (grad_loss * (losses - value)).astype(weights.dtype)
-        grad_weights = cotangent_like(weights, apart / network.total(weights))
-    return grad_params, grads_h[0], grad_y, grad_weights
+    return grad_params, grads_h[0], grad_y, _grad_weights(weights, losses, value, grad_loss)
 
 
 def _grad_y(net, a_L, y, share):
@@ -179,6 +181,69 @@ def _grad_y(net, a_L, y, share):
     grads = pullback(cotangent_like(losses, share * jnp.ones_like(losses)))
     grads = map(cotangent_like, varied, grads)
     return losses, tree.unflatten([next(grads) if f else None for f in floating])
+
+
+def _grad_weights(weights, losses, value, grad_loss):
+    """∂ℒ/∂w_i = (ℓ_i − ℒ) / Σ_i w_i."""
+    if weights is None:
+        return None
+    apart = (grad_loss * (losses - value)).astype(weights.dtype)
+    return cotangent_like(weights, apart / network.total(weights))
+
+
+# The loss with the last layer in blocks of classes
+
+
+def _in_blocks(net, params, x, y, weights) -> bool:
+    """Whether `loss` never makes a_L whole; for that it has to be of the kind that `classes` is."""
+    N, K = math.prod(x.shape[:-1]), net.sizes[-1]
+    wanted = net.plan.class_blocks
+    if wanted is None:
+        wanted = K >= FEWEST_CLASSES and N * K >= LARGEST_A
+    kind = net.output == "softmax" and net.loss == "cross_entropy" and outputs.is_class(y)
+    wide = params[-1].W.dtype in (jnp.float32, jnp.float64)
+    return wanted and kind and wide and not any(map(is_placed, (*params[-1], x, y)))
+
+
+def _block_loss(net, params, x, y, weights):
+    return _block_loss_forward(net, params, x, y, weights)[0]
+
+
+def _block_loss_forward(net, params, x, y, weights):
+    kept = forward(net, params[:-1], x)
+    h = _rows(_last_hidden(net, x, kept))
+    losses, log_total = classes.losses(params[-1], h, y.reshape(-1), net.plan.compute_dtype)
+    losses = losses.reshape(y.shape)
+    value = network.mean(losses, weights)
+    return value, (params, x, y, weights, value, kept, losses, log_total)
+
+
+def _block_loss_backward(net, residuals, grad_loss):
+    params, x, y, weights, value, kept, losses, log_total = residuals
+    h = _last_hidden(net, x, kept)
+    share = jnp.broadcast_to(network.shares(h, weights, grad_loss), (*y.shape, 1)).reshape(-1)
+    layer, grad_h = classes.gradients(
+        params[-1], _rows(h), y.reshape(-1), log_total, share, net.plan.compute_dtype
+    )
+    grad_h, grad_params = grad_h.reshape(h.shape), (layer,)
+    if kept:
+        _, derivative = h_and_derivative(net, net.depth - 1, kept[-1], grad_h)
+        lower, _, grads_h = sweep(net, params[:-1], x, kept, grad_h * derivative)
+        grad_h, grad_params = grads_h[0], (*lower, layer)
+    return grad_params, grad_h, None, _grad_weights(weights, losses, value, grad_loss)
+
+
+def _last_hidden(net: Network, x: jax.Array, kept: Kept) -> jax.Array:
+    """h_{L−1}, with the last of what was kept being that of layer L − 1."""
+    return hidden_of(net, len(kept), kept[-1]) if kept else x
+
+
+def _rows(h: jax.Array) -> jax.Array:
+    """(*batch, n) as (N, n)."""
+    return h.reshape(-1, h.shape[-1])
+
+
+# The rule of apply
 
 
 def _apply(net, params, x):

@@ -49,7 +49,7 @@ def dense(
       a, (*batch, n_k), the dtype of W and b.
     """
     tiny = 0 if plain else TINY
-    Wh = _product(h, W, ((h.ndim - 1,), (1,)), W.dtype, compute_dtype, tiny)
+    Wh = product(h, W, ((h.ndim - 1,), (1,)), W.dtype, compute_dtype, tiny)
     return Wh + jax.lax.expand_dims(b, range(h.ndim - 1))
 
 
@@ -59,7 +59,7 @@ def grad_W(
     """∇W = Σ_batch ∇a hᵀ, the shape, dtype and placement of W."""
     batch = tuple(range(h.ndim - 1))
     home = _home(W, grad_a, h)
-    total = _product(grad_a, h, (batch, batch), W.dtype, compute_dtype, TINY_W, home)
+    total = product(grad_a, h, (batch, batch), W.dtype, compute_dtype, TINY_W, home)
     return cotangent_like(W, total)
 
 
@@ -73,7 +73,7 @@ def grad_h(
 ) -> jax.Array:
     """∇h = Wᵀ ∇a, the shape, dtype and placement of h."""
     to = _home(h, grad_a, W)
-    back = _product(grad_a, W, ((grad_a.ndim - 1,), (0,)), h.dtype, compute_dtype, TINY, to)
+    back = product(grad_a, W, ((grad_a.ndim - 1,), (0,)), h.dtype, compute_dtype, TINY, to)
     return cotangent_like(h, back)
 
 
@@ -106,16 +106,19 @@ def _home(primal: jax.Array, *others: jax.Array) -> jax.sharding.NamedSharding |
     return None
 
 
-def _product(
+def product(
     x: jax.Array,
     y: jax.Array,
     contract: tuple[Axes, Axes],
     dtype: DTypeLike,
     compute_dtype: DTypeLike | None,
-    tiny: int,
+    tiny: int = 0,
     out_sharding: jax.sharding.NamedSharding | None = None,
 ) -> jax.Array:
-    """The product of x and y summed over the axes `contract` = (axes of x, axes of y)."""
+    """The product of x and y summed over the axes `contract` = (axes of x, axes of y).
+
+    The sums are in `dtype`, the factors in compute_dtype if there is one.
+    """
     if compute_dtype is not None:
         x, y = x.astype(compute_dtype), y.astype(compute_dtype)
 
@@ -144,11 +147,11 @@ def _is_tiny(
     work = x.size * y.size // math.prod(x.shape[axis] for axis in contract[0])
     many = x.ndim > 1
     wide = x.dtype == y.dtype == dtype and dtype in (jnp.float32, jnp.float64)
-    apart = _is_placed(x) or _is_placed(y)
+    apart = is_placed(x) or is_placed(y)
     return work <= bound and many and wide and not apart
 
 
-def _is_placed(x: jax.Array) -> bool:
+def is_placed(x: jax.Array) -> bool:
     """Whether x is on a mesh with Explicit axes, or differs between devices in a `shard_map`."""
     return bool(jax.typeof(x).sharding.mesh.explicit_axes or _varying_axes(x))
 

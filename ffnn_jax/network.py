@@ -72,16 +72,23 @@ class Plan:
       keep_every: s; the forward pass keeps one array of every s-th layer for the sweep, which
         computes those between again. Memory 1/s + s/L of one array a layer, for about a third
         more time. 1: every layer.
+      class_blocks: whether the last layer of a softmax with cross-entropy and classes as y is
+        worked off in blocks of classes, so that a_L and ŷ are never whole. None: from 8,192
+        classes and 2²² numbers in a_L on; True: always; False: never. It is for float32 and
+        float64, and for parameters that are whole on every device.
 
     Raises:
-      TypeError: compute_dtype is not a floating dtype, or keep_every no int.
+      TypeError: compute_dtype is not a floating dtype, keep_every no int, or class_blocks none of
+        the three.
       ValueError: keep_every below 1.
     """
 
     compute_dtype: DTypeLike | None = None
     keep_every: int = 1
+    class_blocks: bool | None = None
 
     def __post_init__(self) -> None:
+        checks.check_switch("class_blocks", self.class_blocks)
         object.__setattr__(
             self, "keep_every", checks.check_positive_int("keep_every", self.keep_every)
         )
@@ -259,7 +266,11 @@ def run(net: Network, params: Params, x: jax.Array, *, plain: bool = False) -> T
 
 def batch_loss(net: Network, a: jax.Array, y: Any, weights: jax.Array | None) -> jax.Array:
     """ℒ = Σ_i w_i ℓ_i / Σ_i w_i over all examples of the batch; a is a_L."""
-    losses = outputs.example_losses(net.output, loss_of(net), a, y)
+    return mean(outputs.example_losses(net.output, loss_of(net), a, y), weights)
+
+
+def mean(losses: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """Σ_i w_i ℓ_i / Σ_i w_i."""
     if weights is None:
         return jnp.mean(losses)
     weighted = weights / total(weights) * losses.astype(weights.dtype)

@@ -19,6 +19,7 @@ ROOMS = [
     "dense",
     "network",
     "sweep",
+    "classes",
     "backprop",
     "gradcheck",
     "comparison",

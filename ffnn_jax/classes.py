@@ -1,0 +1,117 @@
+"""Softmax and cross-entropy of very many classes, with a_L and ŷ never whole.
+
+  ℓ = log Σ_c e^{a_c} − a_y        ∇a_c = s (ŷ_c − 1(c = y)),   ŷ_c = e^{a_c − log Σ}
+
+for one example with its share s in the loss. The last layer is worked off in blocks of classes,
+a_c = W_c h + b_c: once for log Σ, with the largest a so far taken out of it (Milakov and
+Gimelshein 2018), and once more, computed again, for its gradients. The terms of 1(c = y), one class
+an example, come at the end.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from ffnn_jax.dense import product
+from ffnn_jax.network import Layer
+
+BLOCK = 2048  # classes
+
+
+def losses(
+    layer: Layer, h: jax.Array, y: jax.Array, compute_dtype: DTypeLike | None
+) -> tuple[jax.Array, jax.Array]:
+    """(ℓ, log Σ_c e^{a_c}) of each example, (N,) each.
+
+    Args:
+      layer: W (n_L, n_{L−1}) and b (n_L,) of the last layer.
+      h: h_{L−1}, (N, n_{L−1}).
+      y: classes, (N,); one outside 0 … n_L − 1 has the loss 0.
+      compute_dtype: as for `dense`.
+    """
+
+    def add(sums, start, size):
+        largest, total = sums
+        a = _a(_block(layer, start, size), h, compute_dtype)
+        new = jnp.maximum(largest, jnp.max(a, axis=0))
+        return new, total * jnp.exp(largest - new) + jnp.sum(jnp.exp(a - new[None]), axis=0)
+
+    largest, total = _over_blocks(
+        add, (jnp.full_like(h[:, 0], -jnp.inf), jnp.zeros_like(h[:, 0])), len(layer.b)
+    )
+    log_total = largest + jnp.log(total)
+    right, inside = _right_class(layer, y)
+    a_y = jnp.sum(_rounded(right.W, compute_dtype) * _rounded(h, compute_dtype), -1) + right.b
+    return jnp.where(inside, log_total - a_y, 0), log_total
+
+
+def gradients(
+    layer: Layer,
+    h: jax.Array,
+    y: jax.Array,
+    log_total: jax.Array,
+    share: jax.Array,
+    compute_dtype: DTypeLike | None,
+) -> tuple[Layer, jax.Array]:
+    """(∇W_L, ∇b_L) and ∇h_{L−1} of Σ_i s_i ℓ_i.
+
+    Args:
+      layer, h, y, compute_dtype: as for `losses`.
+      log_total: from `losses`.
+      share: s, (N,).
+    """
+    shared_h = share[:, None] * h
+
+    def add(sums, start, size):
+        grads, back = sums
+        block = _block(layer, start, size)
+        yhat = jnp.exp(_a(block, h, compute_dtype) - log_total[None])
+        back += product(yhat, block.W, ((0,), (0,)), h.dtype, compute_dtype)
+        part = Layer(
+            product(yhat, shared_h, ((1,), (0,)), h.dtype, compute_dtype),
+            jnp.sum(yhat * share[None], axis=1),
+        )
+        put = jax.lax.dynamic_update_slice_in_dim
+        return Layer(*(put(t, p, start, 0) for t, p in zip(grads, part, strict=True))), back
+
+    start = jax.tree.map(jnp.zeros_like, (layer, h))
+    (grad_W, grad_b), back = _over_blocks(add, start, len(layer.b))
+    right, inside = _right_class(layer, y)
+    of_right = jnp.where(inside, share, 0)
+    grad_W = grad_W.at[y].add(-of_right[:, None] * h, mode="drop")
+    grad_b = grad_b.at[y].add(-of_right, mode="drop")
+    return Layer(grad_W, grad_b), share[:, None] * back - of_right[:, None] * right.W
+
+
+def _over_blocks(add: Callable[..., Any], sums: Any, classes: int) -> Any:
+    """add(sums, first class, how many) over all blocks, the last of them shorter."""
+    whole = classes // BLOCK
+
+    def body(sums, start):
+        return add(sums, start, BLOCK), None
+
+    sums, _ = jax.lax.scan(body, sums, BLOCK * jnp.arange(whole))
+    rest = classes - whole * BLOCK
+    return add(sums, whole * BLOCK, rest) if rest else sums
+
+
+def _block(layer: Layer, start: jax.Array | int, size: int) -> Layer:
+    return Layer(*(jax.lax.dynamic_slice_in_dim(t, start, size) for t in layer))
+
+
+def _a(block: Layer, h: jax.Array, compute_dtype: DTypeLike | None) -> jax.Array:
+    """a_c = W_c h + b_c of the classes of a block, (classes, N)."""
+    return product(block.W, h, ((1,), (1,)), h.dtype, compute_dtype) + block.b[:, None]
+
+
+def _right_class(layer: Layer, y: jax.Array) -> tuple[Layer, jax.Array]:
+    """(W_y, b_y) of each example, and whether y is one of the classes."""
+    inside = (y >= 0) & (y < len(layer.b))
+    return Layer(*(t.at[jnp.where(inside, y, 0)].get() for t in layer)), inside
+
+
+def _rounded(t: jax.Array, compute_dtype: DTypeLike | None) -> jax.Array:
+    return t if compute_dtype is None else t.astype(compute_dtype).astype(t.dtype)
