@@ -20,12 +20,12 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from ffnn_jax.tiny import Contract, tiny_dot
+
 # A product is tiny up to so many multiply-adds, N n_k n_{k−1}; benchmarks/products.py prints the
 # times on both sides of the bounds.
 TINY = 2048  # W h and Wᵀ∇a
-TINY_W = 16384  # ∇a hᵀ
-
-Axes = tuple[int, ...]
+TINY_W = 16384  # ∇a hᵀ, and so each of many under `jax.vmap`
 
 
 def dense(
@@ -109,7 +109,7 @@ def _home(primal: jax.Array, *others: jax.Array) -> jax.sharding.NamedSharding |
 def product(
     x: jax.Array,
     y: jax.Array,
-    contract: tuple[Axes, Axes],
+    contract: Contract,
     dtype: DTypeLike,
     compute_dtype: DTypeLike | None,
     tiny: int = 0,
@@ -117,53 +117,33 @@ def product(
 ) -> jax.Array:
     """The product of x and y summed over the axes `contract` = (axes of x, axes of y).
 
-    The sums are in `dtype`, the factors in compute_dtype if there is one.
+    The sums are in `dtype`, the factors in compute_dtype if there is one. `tiny` is the bound up
+    to which the product is a `tiny_dot`.
     """
     if compute_dtype is not None:
         x, y = x.astype(compute_dtype), y.astype(compute_dtype)
 
-    def dot(x, y):
-        return jax.lax.dot_general(
-            x, y, (contract, ((), ())), preferred_element_type=dtype, out_sharding=out_sharding
-        )
-
-    if not _is_tiny(x, y, contract, dtype, tiny):
-        return dot(x, y)
-
-    def multiply_and_sum(x, y):
-        return _multiply_and_sum(x, y, contract)
-
-    return jax.lax.platform_dependent(x, y, cpu=multiply_and_sum, default=dot)
+    if _is_tiny(x, y, contract, dtype, tiny):
+        return tiny_dot(x, y, contract, also_many=tiny == TINY_W)
+    return jax.lax.dot_general(
+        x, y, (contract, ((), ())), preferred_element_type=dtype, out_sharding=out_sharding
+    )
 
 
-def _is_tiny(
-    x: jax.Array, y: jax.Array, contract: tuple[Axes, Axes], dtype: DTypeLike, bound: int
-) -> bool:
+def _is_tiny(x: jax.Array, y: jax.Array, contract: Contract, dtype: DTypeLike, bound: int) -> bool:
     """Whether the product has at most so many multiply-adds.
 
-    Not so on a mesh, where a dot says how it is to be split; nor for a single example, for those
-    are often made many by `jax.vmap`; nor where the sums are in another dtype than the factors.
+    Not so on a mesh, where a dot says how it is to be split, nor where the sums are in another
+    dtype than the factors.
     """
     work = x.size * y.size // math.prod(x.shape[axis] for axis in contract[0])
-    many = x.ndim > 1
     wide = x.dtype == y.dtype == dtype and dtype in (jnp.float32, jnp.float64)
-    apart = is_placed(x) or is_placed(y)
-    return work <= bound and many and wide and not apart
+    return work <= bound and wide and not (is_placed(x) or is_placed(y))
 
 
 def is_placed(x: jax.Array) -> bool:
     """Whether x is on a mesh with Explicit axes, or differs between devices in a `shard_map`."""
     return bool(jax.typeof(x).sharding.mesh.explicit_axes or _varying_axes(x))
-
-
-def _multiply_and_sum(x: jax.Array, y: jax.Array, contract: tuple[Axes, Axes]) -> jax.Array:
-    """`dot_general` as Σ x y: the free axes of y after those of x, each 1 in the other's shape."""
-    of_x, of_y = contract
-    free_x = [axis for axis in range(x.ndim) if axis not in of_x]
-    free_y = [axis for axis in range(y.ndim) if axis not in of_y]
-    x = jnp.expand_dims(x, range(x.ndim, x.ndim + len(free_y)))
-    y = jnp.expand_dims(jnp.transpose(y, (*of_y, *free_y)), free_x)
-    return jnp.sum(x * y, axis=of_x)
 
 
 def _varying_axes(x: jax.Array) -> frozenset[str]:

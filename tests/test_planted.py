@@ -28,10 +28,13 @@ NETWORKS = {
     "softmax, squared error": ((4, 4, 4), "identity", "softmax", "squared_error"),
     "logistic, squared error": ((4, 4, 4), "tanh", "logistic", "squared_error"),
     "linear, cross-entropy": ((4, 4, 4), "tanh", "linear", "cross_entropy"),
+    "every third kept": ((4, 4, 4, 4, 4, 4), "tanh", "linear", None),
+    "classes in blocks": ((4, 4, 4), "relu", "softmax", None),
 }
+PLANS = {"every third kept": {"keep_every": 3}, "classes in blocks": {"class_blocks": True}}
 PLANTED = {
     "W not transposed in ∇h": ("dense", "((grad_a.ndim - 1,), (0,))", "((grad_a.ndim - 1,), (1,))"),
-    "∇W transposed": ("dense", "_product(grad_a, h, (batch", "_product(h, grad_a, (batch"),
+    "∇W transposed": ("dense", "product(grad_a, h, (batch", "product(h, grad_a, (batch"),
     "∇W a mean, not a sum": ("dense", "(W, total)", "(W, total / h.shape[0])"),
     "∇b a mean, not a sum": ("dense", "(b, jnp.sum(", "(b, jnp.mean("),
     "∇b zero": ("dense", "(b, jnp.sum(", "(b, 0 * jnp.sum("),
@@ -41,19 +44,23 @@ PLANTED = {
         "grad_a.reshape(-1, grad_a.shape[-1])[0]",
     ),
     "no sum over the devices": ("dense", "    if axes:", "    if False:"),
-    "no g′": ("backprop", "grads_h[0] * derivative", "grads_h[0]"),
+    "no g′": ("sweep", "grads_h[0] * derivative", "grads_h[0]"),
     "g′ of h′s place": (
-        "backprop",
+        "sweep",
         "g.value(a), g.derivative(a)",
         "g.value(a), g.derivative(g.value(a))",
     ),
-    "g′ of the wrong layer": ("backprop", "net.activations[k - 2]", "net.activations[k - 3]"),
-    "stale residual": ("backprop", "else kept[k - 2]", "else kept[max(k - 3, 0)]"),
-    "residual of the layer above": ("backprop", "else kept[k - 2]", "else kept[k - 1]"),
-    "h not computed again": ("backprop", "return g.value(a)", "return a"),
-    "kept a where g′ takes h": ("backprop", "a if ACTIVATIONS[name].keep == ", "a if 'a' in "),
-    "layers in the wrong order": ("backprop", "layers.insert(0, Layer", "layers.append(Layer"),
-    "∇a_L at every layer": ("backprop", "grad_a = grads_a[0]", "grad_a = grads_a[-1]"),
+    "g′ of the wrong layer": (
+        "sweep",
+        "(net, k - 1, h, grads_h",
+        "(net, max(k - 2, 1), h, grads_h",
+    ),
+    "stale residual": ("sweep", "else below[k - 2]", "else below[max(k - 3, 0)]"),
+    "residual of the layer above": ("sweep", "else below[k - 2]", "else below[k - 1]"),
+    "h not computed again": ("sweep", "return g.value(a)", "return a"),
+    "kept a where g′ takes h": ("sweep", "return (a if g.keep == ", "return (a if 'a' in "),
+    "layers in the wrong order": ("sweep", "layers.insert(0, Layer", "layers.append(Layer"),
+    "∇a_L at every layer": ("sweep", "grad_a = grads_a[0]", "grad_a = grads_a[-1]"),
     "∇x zero": (
         "backprop",
         "return grad_params, grads_h[0], grad_y",
@@ -64,11 +71,11 @@ PLANTED = {
         "return grad_params, grads_h[0]\n",
         "return grad_params, grads_h[1]\n",
     ),
-    "cotangent ignored": ("backprop", "weights, grad_loss)", "weights)"),
+    "cotangent ignored": ("backprop", "shares(a_L, weights, grad_loss)", "shares(a_L, weights)"),
     "weights ignored": (
         "backprop",
-        "network.shares(kept[-1], weights, grad_loss)",
-        "network.shares(kept[-1], None, grad_loss)",
+        "network.shares(a_L, weights, grad_loss)",
+        "network.shares(a_L, None, grad_loss)",
     ),
     "∇y of the wrong sign": (
         "backprop",
@@ -82,6 +89,23 @@ PLANTED = {
         "output.pullback(output.value(kept[-1]), grad_yhat)",
         "grad_yhat",
     ),
+    "computed again with the wrong layer": (
+        "sweep",
+        "_hidden(net, j, params[j - 1], h)",
+        "_hidden(net, j, params[j - 2], h)",
+    ),
+    "computed again from the wrong h": (
+        "sweep",
+        "h = x if start == 0 else",
+        "h = x if x.size else",
+    ),
+    "∇W without the right class": (
+        "classes",
+        "add(-of_right[:, None]",
+        "add(0 * of_right[:, None]",
+    ),
+    "∇h without the right class": ("classes", " - of_right[:, None] * right.W", ""),
+    "the same share for every example": ("classes", "share[:, None] * h", "share[0] * h"),
     "no 1/N": ("network", "wide / math.prod(a.shape[:-1])", "wide * 1"),
     "weights not normalised": (
         "network",
@@ -149,11 +173,15 @@ def run_checks(ffnn, names=tuple(NETWORKS)):
     """The checks of the sweep on a few networks that use every row of the tables."""
     with jax.enable_x64(True):
         for name in names:
-            net = ffnn.Network(*NETWORKS[name])
-            for classes in (False, True) if name == "softmax" else (False,):
+            net = ffnn.Network(*NETWORKS[name], plan=ffnn.Plan(**PLANS.get(name, {})))
+            in_blocks = net.plan.class_blocks is not None
+            for classes in (False, True) if name == "softmax" else (in_blocks,):
                 point = examples(net, dtype="float64", classes=classes)
                 point = point._replace(params=tuple(ffnn.Layer(*p) for p in point.params))
-                sweep_checks.check_loss_gradients(ffnn, net, point, 1e-12, weighted=not classes)
+                weighted = in_blocks or not classes
+                sweep_checks.check_loss_gradients(ffnn, net, point, 1e-12, weighted)
+            if in_blocks:
+                continue
             sweep_checks.check_every_gradient(ffnn, net, point, 1e-11, weighted=True)
             sweep_checks.check_apply_gradients(ffnn, net, point, 1e-12)
     net = ffnn.Network(*NETWORKS[names[0]])

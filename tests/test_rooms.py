@@ -16,6 +16,7 @@ ROOMS = [
     "checks",
     "activations",
     "outputs",
+    "tiny",
     "dense",
     "network",
     "sweep",
