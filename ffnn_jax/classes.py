@@ -88,14 +88,14 @@ def gradients(
 
 def _over_blocks(add: Callable[..., Any], sums: Any, classes: int) -> Any:
     """add(sums, first class, how many) over all blocks, the last of them shorter."""
-    whole = classes // BLOCK
+    size = min(BLOCK, classes)
+    whole, rest = divmod(classes, size)
 
-    def body(sums, start):
-        return add(sums, start, BLOCK), None
+    def body(sums, number):
+        return add(sums, size * number, size), None
 
-    sums, _ = jax.lax.scan(body, sums, BLOCK * jnp.arange(whole))
-    rest = classes - whole * BLOCK
-    return add(sums, whole * BLOCK, rest) if rest else sums
+    sums, _ = jax.lax.scan(body, sums, jnp.arange(whole))
+    return add(sums, whole * size, rest) if rest else sums
 
 
 def _block(layer: Layer, start: jax.Array | int, size: int) -> Layer:

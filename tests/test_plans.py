@@ -179,7 +179,7 @@ def test_keep_every_needs_less_memory(activation, most):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("sizes", [(5, 6, 11), (5, 8), (5, 6, 7, 12)], ids=str)
+@pytest.mark.parametrize("sizes", [(5, 6, 11), (5, 8), (5, 6, 7, 12), (5, 3)], ids=str)
 @pytest.mark.parametrize("weighted", [False, True], ids=["mean", "weighted"])
 def test_class_blocks(sizes, weighted, dtype, blocks_of_4):
     plan = ffnn.Plan(class_blocks=True, keep_every=2)
