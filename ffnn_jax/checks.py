@@ -266,6 +266,22 @@ def check_weights(weights: Any, batch: tuple[int, ...]) -> None:
             )
 
 
+def check_shares(argument: str, shares: Any, batch: tuple[int, ...]) -> None:
+    """shares is None or (*batch,), real numbers from 0 to 1."""
+    if shares is None:
+        return
+    shares = as_array(argument, shares)
+    if jnp.issubdtype(shares.dtype, jnp.complexfloating):
+        raise TypeError(f"{argument}: expected real numbers, got {shares.dtype}")
+    if shares.shape != batch:
+        raise ValueError(
+            f"{argument}: expected shape {batch}, one for each example; got {shares.shape}"
+        )
+    values = concrete(shares)
+    if values is not None and not np.all((values >= 0) & (values <= 1)):
+        raise ValueError(f"{argument}: expected numbers from 0 to 1, got {_range(values)}")
+
+
 def check_finite(argument: str, value: Any, dtype: DTypeLike | None = None) -> None:
     """No NaN and no infinity, also in the dtype if one is given, where there are values."""
     values = concrete(value)

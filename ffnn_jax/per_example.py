@@ -71,9 +71,15 @@ def per_example_gradient_norms(net: Network, params: Params, x: ArrayLike, y: An
 
 
 def clipped_gradients(
-    net: Network, params: Params, x: ArrayLike, y: Any, *, max_norm: ArrayLike
+    net: Network,
+    params: Params,
+    x: ArrayLike,
+    y: Any,
+    *,
+    max_norm: ArrayLike,
+    weights: ArrayLike | None = None,
 ) -> Params:
-    """(1/N) Σ_i min(1, C / ‖g_i‖) g_i: the mean gradient, no example heavier than C.
+    """(1/N) Σ_i w_i min(1, C / ‖g_i‖) g_i: the mean gradient, no example heavier than w_i C.
 
     Args:
       net: the network.
@@ -81,17 +87,24 @@ def clipped_gradients(
       x: (*batch, n_0), any floating dtype; it is cast to that of the parameters.
       y: as for `loss`.
       max_norm: C > 0, a number.
+      weights: (*batch,), w_i from 0 to 1, or None for 1; N counts all examples. An example of
+        weight 0 is not there: it fills up a batch whose size is drawn.
 
     Returns:
-      A gradient, shaped as the parameters; that of `loss` where no norm is above C.
+      A gradient, shaped as the parameters; that of `loss` where no norm is above C and no weight
+      below 1.
 
     Raises:
-      TypeError, ValueError: as `loss`; max_norm is no finite number above 0.
+      TypeError, ValueError: as `loss`; max_norm is no finite number above 0; a weight is outside
+        0 … 1.
     """
     checks.check_positive_float("max_norm", max_norm)
+    checks.check_shares("weights", weights, jnp.shape(x)[:-1])
     params, h, grads_a = _swept(net, params, x, y)
     norms = _length(_layer_norms(h, grads_a))
     factor = jnp.minimum(1, jnp.asarray(max_norm, norms.dtype) / norms)
+    if weights is not None:
+        factor = factor * jnp.asarray(weights, norms.dtype)
     return _weighted(net, params, h, grads_a, factor / math.prod(norms.shape))
 
 
@@ -104,11 +117,12 @@ def private_gradients(
     max_norm: ArrayLike,
     noise_multiplier: ArrayLike,
     key: jax.Array,
+    weights: ArrayLike | None = None,
 ) -> Params:
-    """(1/N) (Σ_i min(1, C / ‖g_i‖) g_i + σ C z), z ~ N(0, 1) for each parameter: that of DP-SGD.
+    """(1/N) (Σ_i w_i min(1, C / ‖g_i‖) g_i + σ C z), z ~ N(0, 1) for each parameter: DP-SGD's.
 
     What σ, N and the number of steps promise is for an accountant to say; it needs examples drawn
-    independently (Poisson sampling) and a new key for each step.
+    independently (Poisson sampling) and a new key for each step: scripts/private_digits.py.
 
     Args:
       net: the network.
@@ -118,6 +132,7 @@ def private_gradients(
       max_norm: C > 0, a number.
       noise_multiplier: σ ≥ 0, a number.
       key: a PRNG key; the same key gives the same noise.
+      weights: as for `clipped_gradients`.
 
     Returns:
       A gradient, shaped as the parameters, for any optimizer.
@@ -130,7 +145,7 @@ def private_gradients(
     """
     checks.check_key(key)
     checks.check_not_negative_float("noise_multiplier", noise_multiplier)
-    clipped = clipped_gradients(net, params, x, y, max_norm=max_norm)
+    clipped = clipped_gradients(net, params, x, y, max_norm=max_norm, weights=weights)
     size = math.prod(jnp.shape(x)[:-1])
     leaves, tree = jax.tree.flatten(clipped)
     noisy = []

@@ -96,6 +96,19 @@ def test_no_example_is_heavier_than_max_norm():
     assert all(np.linalg.norm(r - results[0]) <= 2 * 0.1 / 8 + 1e-6 for r in results)
 
 
+def test_examples_of_weight_0_are_not_there():
+    point = examples(NET)
+    weights = jnp.asarray([1.0, 0.0, 1.0, 0.25, 0.0, 1.0])
+    each = flat_gradients(NET, *point[:3])
+    factors = np.minimum(1, 0.3 / np.linalg.norm(each, axis=1)) * np.asarray(weights)
+    found = clip(NET, *point[:3], max_norm=0.3, weights=weights)
+    assert relative_error(flat(found), factors @ each / len(each)) <= 1e-5
+    noise = {"max_norm": 0.3, "noise_multiplier": 2.0, "key": jax.random.key(1)}
+    private = make_private(NET, *point[:3], weights=weights, **noise)
+    nothing = make_private(NET, *point[:3], weights=jnp.zeros(6), **noise)
+    assert relative_error(flat(private) - flat(nothing), flat(found)) <= 1e-4
+
+
 def test_an_example_without_gradient():
     """‖g_i‖ = 0 is not divided by."""
     net = ffnn.Network((3, 2))
@@ -221,6 +234,26 @@ def test_mesh(axis_type):
 def test_max_norm(max_norm):
     with pytest.raises(ValueError, match="max_norm: expected a finite number above 0"):
         ffnn.clipped_gradients(NET, *examples(NET)[:3], max_norm=max_norm)
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        (
+            np.ones(5),
+            ValueError,
+            r"weights: expected shape \(6,\), one for each example; got \(5,\)",
+        ),
+        (np.full(6, 1.5), ValueError, "weights: expected numbers from 0 to 1, got"),
+        (np.full(6, -0.5), ValueError, "weights: expected numbers from 0 to 1, got"),
+        (np.full(6, np.nan), ValueError, "weights: expected numbers from 0 to 1, got"),
+        (np.ones(6) + 0j, TypeError, "weights: expected real numbers, got complex128"),
+    ],
+)
+def test_bad_weights(weights, error, message):
+    point = examples(NET)
+    with pytest.raises(error, match=message):
+        ffnn.clipped_gradients(NET, *point[:3], max_norm=1.0, weights=weights)
 
 
 def test_bad_arguments_of_privacy():

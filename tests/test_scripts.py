@@ -139,3 +139,9 @@ def test_help(script):
     )
     assert done.returncode == 0
     assert "--" in done.stdout
+
+
+def test_private_digits():
+    record = last_line("scripts/private_digits.py", "--steps", "60", "--epsilon", "8")
+    assert record["accuracy"]["clipped, no noise"] > record["accuracy"]["private"] > 0.5
+    assert record["sigma"] > 0.5
