@@ -115,8 +115,8 @@ def _compute_again(
     It starts when ∇a_{k+1} is there, and not before: see `_after`.
     """
     start = next(j for j in range(k - 1, -1, -1) if j == 0 or kept[j - 1] is not None)
-    h = x if start == 0 else hidden_of(net, start, kept[start - 1])
-    h = _after(jnp.max(grad_a, axis=-1, keepdims=True), h)
+    below = _after(jnp.max(grad_a, axis=-1, keepdims=True), kept[start - 1] if start else x)
+    h = hidden_of(net, start, below) if start else below
     for j in range(start + 1, k + 1):
         kept[j - 1], h = _hidden(net, j, params[j - 1], h)
 
