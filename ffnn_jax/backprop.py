@@ -202,7 +202,8 @@ def _in_blocks(net, params, x, y, weights) -> bool:
         wanted = K >= FEWEST_CLASSES and N * K >= LARGEST_A
     kind = net.output == "softmax" and net.loss == "cross_entropy" and outputs.is_class(y)
     wide = params[-1].W.dtype in (jnp.float32, jnp.float64)
-    return wanted and kind and wide and not any(map(is_placed, (*params[-1], x, y)))
+    placed = any(map(is_placed, jax.tree.leaves((params, x, y, weights))))
+    return wanted and kind and wide and not placed
 
 
 def _block_loss(net, params, x, y, weights):

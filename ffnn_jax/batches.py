@@ -70,13 +70,21 @@ def _axes(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 class Parts:
-    """A batch of checked arrays in k parts of equal length, with weights of at least float32."""
+    """A batch in k parts of equal length along the first axis."""
 
     def __init__(
-        self, value_on: Callable[..., jax.Array], examples: tuple[jax.Array, Any, Any], k: int
+        self,
+        value_on: Callable[..., jax.Array],
+        examples: tuple[jax.Array, Any, Any],
+        k: int,
+        dtype: DTypeLike,
     ):
-        """value_on(x, y, weights, params) is the ℒ of a part; the examples are (x, y, weights)."""
+        """value_on(x, y, weights, params) is the ℒ of a part; the examples are (x, y, weights).
+
+        The dtype is that of the parameters.
+        """
         self.value_on, self.examples = value_on, examples
+        self.dtype = at_least_float32(dtype)  # of shares
         self.rows = jnp.arange(examples[0].shape[0]).reshape(k, -1)
 
     def value(self, params: Params) -> jax.Array:
@@ -112,9 +120,9 @@ class Parts:
     def _part(self, rows: jax.Array) -> tuple[tuple[jax.Array, Any, Any], jax.Array]:
         """The examples of a part and S_p / S; 1/k where all weights are 0."""
         part = jax.tree.map(lambda t: rows_of(t, rows), self.examples)
-        even = 1 / self.rows.shape[0]
-        weights = self.examples[2]
-        if weights is None:
-            return part, jnp.asarray(even, jnp.float32)
-        share = jnp.sum(part[2]) / total(weights)
-        return part, jnp.where(jnp.sum(weights) == 0, even, share)
+        even = jnp.asarray(1 / self.rows.shape[0], self.dtype)
+        if part[2] is None:
+            return part, even
+        of_part, of_all = (t[2].astype(self.dtype) for t in (part, self.examples))
+        share = jnp.sum(of_part) / total(of_all)
+        return part, jnp.where(jnp.sum(of_all) == 0, even, share)

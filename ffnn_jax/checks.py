@@ -102,11 +102,11 @@ def check_positive_float(argument: str, value: Any, dtype: DTypeLike = np.float6
 
 
 def check_not_negative_float(argument: str, value: Any) -> None:
-    """A real number, finite and not below 0, where there is a value to look at."""
+    """A real number, finite in float32 and not below 0, where there is a value to look at."""
     number = _real_number(argument, value, "a number of at least 0")
     if number is None:
         return
-    if not (math.isfinite(number) and number >= 0):
+    if not 0 <= number <= np.finfo(np.float32).max:
         raise ValueError(f"{argument}: expected a finite number of at least 0, got {value!r}")
 
 

@@ -9,7 +9,7 @@ an example, come at the end.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,22 @@ from ffnn_jax.network import Layer
 BLOCK = 2048  # classes
 
 
+class LogTotal(NamedTuple):
+    """log Σ_c e^{a_c} of each example in two parts: their sum would round away the second.
+
+    Attributes:
+      largest: the largest a_c, (N,).
+      rest: log Σ_c e^{a_c − largest}, (N,).
+    """
+
+    largest: jax.Array
+    rest: jax.Array
+
+
 def losses(
     layer: Layer, h: jax.Array, y: jax.Array, compute_dtype: DTypeLike | None
-) -> tuple[jax.Array, jax.Array]:
-    """(ℓ, log Σ_c e^{a_c}) of each example, (N,) each.
+) -> tuple[jax.Array, LogTotal]:
+    """ℓ of each example, (N,), and its `LogTotal`.
 
     Args:
       layer: W (n_L, n_{L−1}) and b (n_L,) of the last layer.
@@ -34,25 +46,28 @@ def losses(
     """
 
     def add(sums, start, size):
-        largest, total = sums
+        largest, total, a_y = sums
         a = _a(_block(layer, start, size), h, compute_dtype)
         new = jnp.maximum(largest, jnp.max(a, axis=0))
-        return new, total * jnp.exp(largest - new) + jnp.sum(jnp.exp(a - new[None]), axis=0)
+        finite = jnp.where(new == -jnp.inf, 0, new)  # −∞ − −∞ is no number
+        total = total * jnp.exp(largest - finite) + jnp.sum(jnp.exp(a - finite[None]), axis=0)
+        here = (y >= start) & (y < start + size)
+        at_y = jnp.take_along_axis(a, jnp.where(here, y - start, 0)[None], axis=0)[0]
+        return new, total, jnp.where(here, at_y, a_y)
 
-    largest, total = _over_blocks(
-        add, (jnp.full_like(h[:, 0], -jnp.inf), jnp.zeros_like(h[:, 0])), len(layer.b)
-    )
-    log_total = largest + jnp.log(total)
-    right, inside = _right_class(layer, y)
-    a_y = jnp.sum(_rounded(right.W, compute_dtype) * _rounded(h, compute_dtype), -1) + right.b
-    return jnp.where(inside, log_total - a_y, 0), log_total
+    nothing = jnp.zeros_like(h[:, 0])
+    start = (jnp.full_like(nothing, -jnp.inf), nothing, nothing)
+    largest, total, a_y = _over_blocks(add, start, len(layer.b))
+    log_total = LogTotal(largest, jnp.log(total))
+    inside = (y >= 0) & (y < len(layer.b))
+    return jnp.where(inside, log_total.rest - (a_y - largest), 0), log_total
 
 
 def gradients(
     layer: Layer,
     h: jax.Array,
     y: jax.Array,
-    log_total: jax.Array,
+    log_total: LogTotal,
     share: jax.Array,
     compute_dtype: DTypeLike | None,
 ) -> tuple[Layer, jax.Array]:
@@ -63,12 +78,15 @@ def gradients(
       log_total: from `losses`.
       share: s, (N,).
     """
+    share = jnp.where((y >= 0) & (y < len(layer.b)), share, 0)
+    y = jnp.where(share == 0, 0, y)
     shared_h = share[:, None] * h
 
     def add(sums, start, size):
         grads, back = sums
         block = _block(layer, start, size)
-        yhat = jnp.exp(_a(block, h, compute_dtype) - log_total[None])
+        a = _a(block, h, compute_dtype)
+        yhat = jnp.exp((a - log_total.largest[None]) - log_total.rest[None])
         back += product(yhat, block.W, ((0,), (0,)), h.dtype, compute_dtype)
         part = Layer(
             product(yhat, shared_h, ((1,), (0,)), h.dtype, compute_dtype),
@@ -79,11 +97,10 @@ def gradients(
 
     start = jax.tree.map(jnp.zeros_like, (layer, h))
     (grad_W, grad_b), back = _over_blocks(add, start, len(layer.b))
-    right, inside = _right_class(layer, y)
-    of_right = jnp.where(inside, share, 0)
-    grad_W = grad_W.at[y].add(-of_right[:, None] * h, mode="drop")
-    grad_b = grad_b.at[y].add(-of_right, mode="drop")
-    return Layer(grad_W, grad_b), share[:, None] * back - of_right[:, None] * right.W
+    # the terms of 1(c = y)
+    grad_W = grad_W.at[y].add(-shared_h)
+    grad_b = grad_b.at[y].add(-share)
+    return Layer(grad_W, grad_b), share[:, None] * (back - layer.W.at[y].get())
 
 
 def _over_blocks(add: Callable[..., Any], sums: Any, classes: int) -> Any:
@@ -94,7 +111,7 @@ def _over_blocks(add: Callable[..., Any], sums: Any, classes: int) -> Any:
     def body(sums, number):
         return add(sums, size * number, size), None
 
-    sums, _ = jax.lax.scan(body, sums, jnp.arange(whole))
+    sums, _ = jax.lax.scan(body, sums, jnp.arange(whole, dtype=jnp.int32))
     return add(sums, whole * size, rest) if rest else sums
 
 
@@ -105,13 +122,3 @@ def _block(layer: Layer, start: jax.Array | int, size: int) -> Layer:
 def _a(block: Layer, h: jax.Array, compute_dtype: DTypeLike | None) -> jax.Array:
     """a_c = W_c h + b_c of the classes of a block, (classes, N)."""
     return product(block.W, h, ((1,), (1,)), h.dtype, compute_dtype) + block.b[:, None]
-
-
-def _right_class(layer: Layer, y: jax.Array) -> tuple[Layer, jax.Array]:
-    """(W_y, b_y) of each example, and whether y is one of the classes."""
-    inside = (y >= 0) & (y < len(layer.b))
-    return Layer(*(t.at[jnp.where(inside, y, 0)].get() for t in layer)), inside
-
-
-def _rounded(t: jax.Array, compute_dtype: DTypeLike | None) -> jax.Array:
-    return t if compute_dtype is None else t.astype(compute_dtype).astype(t.dtype)

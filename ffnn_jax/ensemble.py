@@ -6,6 +6,7 @@ stopped, early or at a loss that is no number, keeps its result while the others
 """
 
 import itertools
+import operator
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -67,8 +68,10 @@ class FitMany(NamedTuple):
         """The result of one network, as from `fit`.
 
         Raises:
+          TypeError: i is no int.
           IndexError: there is no member i.
         """
+        i = operator.index(i)
         if not -len(self.epochs) <= i < len(self.epochs):
             raise IndexError(f"i: expected a member from 0 to {len(self.epochs) - 1}, got {i}")
         params, state = jax.tree.map(lambda t: t[i], (self.params, self.state))
@@ -108,7 +111,8 @@ def fit_many(
       net: the network.
       data: (x, y) for all members, x (N, n_0); or for each its own, x (M, N, n_0), with M leading
         in y too.
-      keys: (M,) PRNG keys, as from `jax.random.split(key, M)`.
+      keys: (M,) PRNG keys, as from `jax.random.split(key, M)`. Keys of JAX's rbg draw otherwise
+        under `jax.vmap` than alone: with them a member is not what `fit` gives.
       optimizer: an optax optimizer; or with learning_rates a function of the rate that makes one,
         such as `optax.adam`. A new function is a new compilation.
       batch_size: B, 1 ≤ B ≤ N.

@@ -175,11 +175,11 @@ compiled_epochs = jax.jit(_run_epochs, static_argnames="recipe")
 def evaluate(
     net: Network, params: Params, x: jax.Array, y: Any, weights: jax.Array | None
 ) -> tuple[Any, Any]:
-    """(ℒ, accuracy or None) on all of x and y, block by block, float32."""
+    """(ℒ, accuracy or None) on all of x and y, block by block, float32 at least."""
     rows = min(x.shape[0], EVALUATION_ROWS)
     blocks = -(-x.shape[0] // rows)
     numbers = jnp.arange(blocks * rows)
-    mask = (numbers < x.shape[0]).astype(jnp.float32)
+    mask = (numbers < x.shape[0]).astype(network.at_least_float32(x.dtype))
     numbers = jnp.minimum(numbers, x.shape[0] - 1)
     if weights is not None:  # only their ratios count, and their sum has to fit
         weights = weights / jnp.max(weights)

@@ -210,10 +210,11 @@ def _softmax_cross_entropy(a: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _softmax_cross_entropy_gradient(a: jax.Array, y: jax.Array) -> jax.Array:
-    """∇a_L = ŷ Σ_c y_c − y, which is ŷ − y for a class or a distribution."""
+    """∇a_L = ŷ Σ_c y_c − y, which is ŷ − y for a class or a distribution, and 0 for no class."""
     yhat = _softmax(a)
     if is_class(y):
-        return yhat - _as_numbers(y, yhat)
+        inside = jnp.expand_dims((y >= 0) & (y < a.shape[-1]), -1)
+        return jnp.where(inside, yhat, 0) - _as_numbers(y, yhat)
     return yhat * jnp.sum(y, axis=-1, keepdims=True) - y
 
 

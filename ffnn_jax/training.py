@@ -142,9 +142,12 @@ def train_step(
         value_of = partial(value_on, x, y, weights)
         value, grads = jax.value_and_grad(value_of)(state.params)
     else:
-        _, x, y, weights = network.as_examples(net, state.params, x, y, weights)
-        check_divides(accumulate, x.shape[0] if x.ndim > 1 else 1)
-        parts = Parts(value_on, (x, y, weights), accumulate)
+        examples = jax.tree.map(checks.to_jax, (x, y, weights))
+        size = examples[0].shape[:1] if examples[0].ndim > 1 else (1,)
+        check_divides(accumulate, size[0])
+        checks.check_leading_shape("y", y, size)
+        checks.check_leading_shape("weights", weights, size)
+        parts = Parts(value_on, examples, accumulate, state.params[0].W.dtype)
         value_of = parts.value
         value, grads = parts.value_and_grad(state.params)
     extra = _extra_arguments(optimizer, value=value, grad=grads, value_fn=value_of)

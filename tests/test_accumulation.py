@@ -8,7 +8,6 @@ import pytest
 from cases import assert_close, examples
 
 import ffnn_jax as ffnn
-from ffnn_jax.batches import permutation
 
 NET = ffnn.Network((4, 8, 3), activation="tanh", output="softmax")
 KEY = jax.random.key(0)
@@ -55,9 +54,10 @@ def test_a_step_in_parts_is_the_step(weights, objective):
 def test_dtypes(dtype):
     with jax.enable_x64(dtype == "float64"):
         point = examples(NET, batch=(12,), dtype=dtype)
-        found, expected = steps(point, 3, weights=point.weights)
         rounding = {"float64": 1e-14, "bfloat16": 2e-2, "float16": 2e-3}
-        assert_close(found, expected, rounding[dtype])
+        for weights in (point.weights, None):
+            found, expected = steps(point, 3, weights=weights)
+            assert_close(found, expected, rounding[dtype])
 
 
 def test_two_batch_axes_and_a_y_of_ones_own():
@@ -145,8 +145,13 @@ def test_bad_input(accumulate, error, message):
         ffnn.fit(NET, args, state=state, optimizer=SGD, batch_size=12, epochs=1, **options)
 
 
-@pytest.mark.parametrize("n", [1, 50, 1626])
-def test_the_order_is_that_of_jax(n):
-    found = jax.jit(permutation, static_argnums=1)(KEY, n)
-    np.testing.assert_array_equal(found, jax.random.permutation(KEY, n))
-    assert found.dtype == jnp.int32
+def test_an_objective_of_ones_own_sees_y_as_it_came():
+    """With y (N, 1) in place of (N,) this would be the mean over all pairs."""
+
+    def squared_error(net, params, x, y, *, weights=None):
+        return jnp.mean((ffnn.apply(net, params, x)[:, 0] - y) ** 2)
+
+    net = ffnn.Network((4, 8, 1), activation="tanh")
+    point = examples(net, batch=(8,))._replace(y=jnp.sin(jnp.arange(8.0)))
+    in_parts, whole = steps(point, 4, net, objective=squared_error)
+    assert_close(in_parts, whole, 1e-6)

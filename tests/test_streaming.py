@@ -85,6 +85,12 @@ def test_a_streamed_epoch_is_a_loop_over_steps(tmp_path, n, batch_size, block, w
     assert_same_epoch(found, by_hand(as_floats(X[:n]), Y[:n], weights=weights, **sizes))
 
 
+def test_batches_in_parts(tmp_path):
+    """The rows become numbers part by part."""
+    stream = ffnn.Stream(mapped(tmp_path / "x", X[:22]), Y[:22], scale=SCALE, shift=SHIFT)
+    assert_same_epoch(epoch(stream, accumulate=2), epoch(stream))
+
+
 def test_distributions():
     y = DRAW.dirichlet(np.ones(3), 16).astype(np.float32)
     found = epoch(ffnn.Stream(as_floats(X[:16]), y))
