@@ -3,9 +3,9 @@
     python benchmarks/classes.py [--classes 50000] [--width 256] [--batch 512] [--rounds 9]
                                  [--json FILE]
 
-Regime: one device, float32, one layer with softmax and cross-entropy; value and gradient of the loss
-by params and x. Variants, jitted: `blocks` (`ffnn.loss` with the plan as it stands, which takes
-blocks by itself where a_L is large), `whole` (`Plan(class_blocks=False)`) and `autodiff`
+Regime: one device, float32, one layer with softmax and cross-entropy; value and gradient of the
+loss by params and x. Variants, jitted: `blocks` (`ffnn.loss` with the plan as it stands, which
+takes blocks by itself where a_L is large), `whole` (`Plan(class_blocks=False)`) and `autodiff`
 (`loss_autodiff`). They take turns, round by round in changing order; every call is waited for; a
 first round does not count; compile time is apart; time ratios are taken within a round, temporary
 memory is XLA's own figure. The last line of stdout is one JSON object.

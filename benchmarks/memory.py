@@ -1,6 +1,7 @@
-"""How much memory does a gradient need, beside autodiff's and jax.checkpoint's, and at what cost less?
+"""How much memory does a gradient need, beside autodiff's and checkpoint's, and what does less cost?
 
-    python benchmarks/memory.py [--layers 32] [--width 256] [--batch 4096] [--rounds 5] [--json FILE]
+    python benchmarks/memory.py [--layers 32] [--width 256] [--batch 4096] [--rounds 5]
+                                [--json FILE]
 
 Regime: one device, float32. First value and gradient of the loss are compiled for each activation,
 and XLA's own figure for the temporary memory is printed as a multiple of one array a layer,
