@@ -1,4 +1,4 @@
-"""How much memory does a gradient need, beside autodiff's and checkpoint's, and what does less cost?
+"""How much memory does a gradient need, beside other ways, and what does needing less cost?
 
     python benchmarks/memory.py [--layers 32] [--width 256] [--batch 4096] [--rounds 5]
                                 [--json FILE]
