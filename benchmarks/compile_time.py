@@ -1,14 +1,14 @@
 """How long does it take to trace and to compile a training step of a deep network?
 
-    python benchmarks/compile_time.py [--layers 8,128] [--rounds 3] [--json FILE]
+    python benchmarks/compile_time.py [--layers 8,128] [--only linen] [--rounds 3] [--json FILE]
 
 Regime: one device, float32, Adam, layers of 64 units with tanh and 10 outputs, softmax and
 cross-entropy, batch 64. Variants: `by hand` and `autodiff`, a `train_step` of ours with either
-gradient; `linen`, flax's TrainState and module; `equinox`, its `filter_jit` step; the last two
-where they are installed. Each is measured in a process of its own, which has compiled a small
-function before, with no compilation cache; they take turns, in changing order. `trace` is from the
-call to StableHLO, `compile` is XLA alone; medians over the rounds, and the ratio of the sums to
-linen's (to autodiff's without flax), within a round. The last line of stdout is one JSON object.
+gradient; `linen`, flax's TrainState and module; `equinox`, its `filter_jit` step; these two where
+they are installed. Each is measured in a process of its own, which has compiled a small function
+before, with no compilation cache; they take turns, in changing order. `trace` is from the call to
+StableHLO, `compile` is XLA alone; medians over the rounds, and the ratio of the sums to linen's
+(without it to the last one's), within a round. The last line of stdout is one JSON object.
 """
 
 import argparse
@@ -110,10 +110,9 @@ def in_a_child(variant: str, layers: int) -> tuple[float, float]:
     return trace_s, compile_s
 
 
-def measure(layers: int, rounds: int) -> dict[str, object]:
+def measure(names: list[str], layers: int, rounds: int) -> dict[str, object]:
     """All variants at one depth."""
-    names = [v for v in VARIANTS if importlib.util.find_spec(NEEDED.get(v, "ffnn_jax"))]
-    base = "linen" if "linen" in names else "autodiff"
+    base = "linen" if "linen" in names else names[-1]
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for repeat in range(rounds):
         for name in names[:: -1 if repeat % 2 else 1]:
@@ -142,6 +141,7 @@ def measure(layers: int, rounds: int) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layers", default="8,128", help="depths, such as 8,128")
+    parser.add_argument("--only", choices=list(VARIANTS), help="this one, and by hand")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", metavar="FILE", help="write the JSON object there as well")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
@@ -156,7 +156,10 @@ def main() -> None:
         open(arguments.json, "a").close()  # better now than after the measurement
     card = machine()
     print("   ".join(f"{key} {value}" for key, value in card.items()))
-    records = [measure(depth, arguments.rounds) for depth in depths]
+    wanted = {"by hand", arguments.only} if arguments.only else set(VARIANTS)
+    there = [v for v in VARIANTS if importlib.util.find_spec(NEEDED.get(v, "ffnn_jax"))]
+    names = [variant for variant in there if variant in wanted]
+    records = [measure(names, depth, arguments.rounds) for depth in depths]
     put_out({"machine": card, "depths": records}, arguments.json)
 
 
