@@ -107,14 +107,14 @@ def keep_every(record: dict) -> list[str]:
 
 def compile_time(record: dict) -> list[str]:
     depths = record["depths"]
-    what = f"Trace + compile, in s, of a step of Adam, and the ratio to {depths[0]['base']}"
+    what = f"A step of Adam, seconds of trace + compile (both ÷ {depths[0]['base']})"
     return caption(record, "compile_time", what) + grid(
         ["layers", *depths[0]["variants"]],
         *(
             [
                 f"{depth['layers']}",
                 *(
-                    f"{v['trace_s']:.2f} + {v['compile_s']:.2f}: {v['ratio']:.2f}"
+                    f"{v['trace_s']:.2f} + {v['compile_s']:.2f} ({v['ratio']:.2f})"
                     for v in depth["variants"].values()
                 ),
             ]

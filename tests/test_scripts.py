@@ -159,6 +159,15 @@ def test_alarms():
     assert record["alarms"] == record["unsure"] == 0
 
 
+@pytest.mark.parametrize(("option", "status"), [("--help", 0), ("--quik", 1)])
+def test_options_of_bench(option, status):
+    done = subprocess.run(
+        ["bash", "scripts/bench", option], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == status
+    assert "--quick" in done.stdout or "--quik is no option" in done.stderr
+
+
 @pytest.mark.parametrize(
     "script",
     [
