@@ -39,10 +39,42 @@ def test_agreement():
 
 
 def test_memory():
-    record = last_line(
-        "scripts/memory.py", "--layers", "6", "--width", "64", "--batch", "512", status=1
-    )
+    words = "--layers 6 --width 64 --batch 512 --rounds 2"
+    record = last_line("benchmarks/memory.py", *words.split(), status=1)
     assert record["table"]["relu"]["by hand"] < record["table"]["relu"]["autodiff"]
+    assert record["keep_every"]["layers"] == 12
+    assert record["keep_every"]["memory_ratio"] < 1
+    assert record["keep_every"]["time_ratio"] > 0
+
+
+def test_compile_time():
+    words = "--layers 2 --only autodiff --rounds 2"
+    record = last_line("benchmarks/compile_time.py", *words.split())
+    (depth,) = record["depths"]
+    assert depth["variants"]["autodiff"]["ratio"] == 1
+    assert set(depth["variants"]) == {"by hand", "autodiff"}
+    for variant in depth["variants"].values():
+        assert variant["trace_s"] > 0
+        assert variant["compile_s"] > 0
+
+
+def test_classes():
+    words = "--classes 16384 --width 16 --batch 256 --rounds 2"  # a_L just large enough for blocks
+    record = last_line("benchmarks/classes.py", *words.split())
+    assert record["blocks"]["memory_ratio"] < record["whole"]["memory_ratio"] < 1
+    assert record["autodiff"]["ratio"] == record["autodiff"]["memory_ratio"] == 1
+    assert record["blocks"]["ratio"] > 0
+
+
+def test_products():
+    record = last_line("benchmarks/products.py", "--shapes", "64,64,10:8,8,2", "--rounds", "2")
+    small, large = record["shapes"]
+    assert (small["work"], large["work"]) == (128, 40960)
+    assert set(small["products"]) == {"W h", "Wᵀ∇a", "∇a hᵀ"}
+    for name in small["products"]:
+        assert small["products"][name]["sum"]
+        assert not large["products"][name]["sum"]
+        assert large["products"][name]["ratio"] > 0
 
 
 def test_throughput():
@@ -127,10 +159,27 @@ def test_alarms():
     assert record["alarms"] == record["unsure"] == 0
 
 
-@pytest.mark.parametrize("script", ["agreement", "memory", "fashion_mnist"])
+@pytest.mark.parametrize(("option", "status"), [("--help", 0), ("--quik", 1)])
+def test_options_of_bench(option, status):
+    done = subprocess.run(
+        ["bash", "scripts/bench", option], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == status
+    assert "--quick" in done.stdout or "--quik is no option" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "scripts/agreement.py",
+        "scripts/bench_tables.py",
+        "scripts/fashion_mnist.py",
+        "benchmarks/memory.py",
+    ],
+)
 def test_help(script):
     done = subprocess.run(
-        [sys.executable, f"scripts/{script}.py", "--help"],
+        [sys.executable, script, "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,
