@@ -25,8 +25,8 @@ from throughput import machine, put_out, quartiles
 import ffnn_jax as ffnn
 from ffnn_jax import ensemble, epochs, training
 
-CASES = {"tiny": ((4, 16, 3), 16), "small": ((64, 64, 64, 10), 32)}
-STEPS, EPOCHS, OPTIMIZER = 100, 4, optax.sgd(0.01)
+CASES = {"tiny": ((4, 16, 3), 16, 40), "small": ((64, 64, 64, 10), 32, 4)}  # sizes, batch, epochs
+STEPS, OPTIMIZER = 100, optax.sgd(0.01)
 CALLS = 8  # of one network, in a round
 
 
@@ -34,8 +34,8 @@ def take(i, t):
     return t[i]
 
 
-def variants(sizes, batch, networks):
-    """{name: function that does EPOCHS epochs}, each of which compiles when first called."""
+def variants(sizes, batch, epoch_count, networks):
+    """{name: function that does epoch_count epochs}, each of which compiles when first called."""
     net = ffnn.Network(sizes, activation="relu", output="softmax")
     draw = np.random.default_rng(0)
     x = jnp.asarray(draw.standard_normal((STEPS * batch, sizes[0])), jnp.float32)
@@ -53,14 +53,14 @@ def variants(sizes, batch, networks):
         def epoch(state, _):
             return training.scan_epoch(net, recipe, state, data.x, data.y, None)[:2]
 
-        return jax.lax.scan(epoch, state, None, length=EPOCHS)
+        return jax.lax.scan(epoch, state, None, length=epoch_count)
 
     def sequential():
         return [scan(state, data) for state in states]
 
     def many():
         each = (runs, None, own)
-        return ensemble._compiled_many(net, recipe, each, shared, stopping, EPOCHS, group)
+        return ensemble._compiled_many(net, recipe, each, shared, stopping, epoch_count, group)
 
     def bare():
         return [scan(states[0], data) for _ in range(CALLS)]
@@ -69,7 +69,8 @@ def variants(sizes, batch, networks):
 
     def patience():
         return [
-            epochs.compiled_epochs(net, recipe, one, data, stopping, EPOCHS) for _ in range(CALLS)
+            epochs.compiled_epochs(net, recipe, one, data, stopping, epoch_count)
+            for _ in range(CALLS)
         ]
 
     return {"sequential": sequential, "many": many, "bare": bare, "patience": patience}
@@ -77,8 +78,8 @@ def variants(sizes, batch, networks):
 
 def measure(name: str, networks: int, rounds: int) -> dict[str, object]:
     """All four of one size, and the two ratios."""
-    sizes, batch = CASES[name]
-    runs = variants(sizes, batch, networks)
+    sizes, batch, epoch_count = CASES[name]
+    runs = variants(sizes, batch, epoch_count, networks)
     times: dict[str, list[float]] = {variant: [] for variant in runs}
     for repeat in range(rounds + 1):
         for variant in list(runs)[:: 1 if repeat % 2 else -1]:
@@ -95,7 +96,7 @@ def measure(name: str, networks: int, rounds: int) -> dict[str, object]:
         "networks": networks,
         "us_a_step": {
             variant: statistics.median(seconds)
-            / (EPOCHS * STEPS * (networks if variant in ("sequential", "many") else CALLS))
+            / (epoch_count * STEPS * (networks if variant in ("sequential", "many") else CALLS))
             * 1e6
             for variant, seconds in times.items()
         },

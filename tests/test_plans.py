@@ -316,12 +316,8 @@ def test_class_blocks_need_less_memory():
 # All of them under the checker, and as arguments -------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "plan",
-    [ffnn.Plan(keep_every=2), ffnn.Plan(class_blocks=True, keep_every=2)],
-    ids=["keep_every", "class_blocks"],
-)
-def test_right_under_every_transform(plan, blocks_of_4):
+def test_right_under_every_transform(blocks_of_4):
+    plan = ffnn.Plan(class_blocks=True, keep_every=2)
     net = ffnn.Network((5, 6, 6, 6, 11), activation="gelu", output="softmax", plan=plan)
     point = examples(net, classes=True)
     report = ffnn.check_gradients(ffnn.loss, (net, point.params, point.x, point.y), argnums=(1, 2))

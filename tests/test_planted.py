@@ -94,17 +94,9 @@ PLANTED = {
         "_hidden(net, j, params[j - 1], h)",
         "_hidden(net, j, params[j - 2], h)",
     ),
-    "computed again from the wrong h": (
-        "sweep",
-        "h = x if start == 0 else",
-        "h = x if x.size else",
-    ),
-    "∇W without the right class": (
-        "classes",
-        "add(-of_right[:, None]",
-        "add(0 * of_right[:, None]",
-    ),
-    "∇h without the right class": ("classes", " - of_right[:, None] * right.W", ""),
+    "computed again from the wrong h": ("sweep", "kept[start - 1] if start else x)", "x)"),
+    "∇W without the right class": ("classes", "add(-shared_h)", "add(0 * shared_h)"),
+    "∇h without the right class": ("classes", "(back - layer.W.at[y].get())", "back"),
     "the same share for every example": ("classes", "share[:, None] * h", "share[0] * h"),
     "no 1/N": ("network", "wide / math.prod(a.shape[:-1])", "wide * 1"),
     "weights not normalised": (
@@ -114,8 +106,8 @@ PLANTED = {
     ),
     "ŷ − y the wrong way round": (
         "outputs",
-        "yhat - _as_numbers(y, yhat)\n    return yhat * jnp",
-        "_as_numbers(y, yhat) - yhat\n    return -yhat * jnp",
+        "return jnp.where(inside, yhat, 0) - _as_numbers(y, yhat)\n    return yhat * jnp",
+        "return _as_numbers(y, yhat) - jnp.where(inside, yhat, 0)\n    return -yhat * jnp",
     ),
     "distribution of the wrong sign": ("outputs", "keepdims=True) - y\n", "keepdims=True) + y\n"),
     "softmax Jacobian only diagonal": (
