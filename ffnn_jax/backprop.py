@@ -199,7 +199,7 @@ def _in_blocks(net, params, x, y, weights) -> bool:
     N, K = math.prod(x.shape[:-1]), net.sizes[-1]
     wanted = net.plan.class_blocks
     if wanted is None:
-        wanted = K >= FEWEST_CLASSES and N * K >= LARGEST_A
+        wanted = isinstance(N, int) and K >= FEWEST_CLASSES and N * K >= LARGEST_A
     kind = net.output == "softmax" and net.loss == "cross_entropy" and outputs.is_class(y)
     wide = params[-1].W.dtype in (jnp.float32, jnp.float64)
     placed = any(map(is_placed, jax.tree.leaves((params, x, y, weights))))

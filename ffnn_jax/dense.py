@@ -59,7 +59,7 @@ def grad_W(
     """∇W = Σ_batch ∇a hᵀ, the shape, dtype and placement of W."""
     batch = tuple(range(h.ndim - 1))
     home = _home(W, grad_a, h)
-    total = product(grad_a, h, (batch, batch), W.dtype, compute_dtype, TINY_W, home)
+    total = product(grad_a, h, (batch, batch), W.dtype, compute_dtype, TINY_W, home, also_many=True)
     return cotangent_like(W, total)
 
 
@@ -114,17 +114,19 @@ def product(
     compute_dtype: DTypeLike | None,
     tiny: int = 0,
     out_sharding: jax.sharding.NamedSharding | None = None,
+    *,
+    also_many: bool = False,
 ) -> jax.Array:
     """The product of x and y summed over the axes `contract` = (axes of x, axes of y).
 
     The sums are in `dtype`, the factors in compute_dtype if there is one. `tiny` is the bound up
-    to which the product is a `tiny_dot`.
+    to which the product is a `tiny_dot`, and `also_many` as for that.
     """
     if compute_dtype is not None:
         x, y = x.astype(compute_dtype), y.astype(compute_dtype)
 
     if _is_tiny(x, y, contract, dtype, tiny):
-        return tiny_dot(x, y, contract, also_many=tiny == TINY_W)
+        return tiny_dot(x, y, contract, also_many=also_many)
     return jax.lax.dot_general(
         x, y, (contract, ((), ())), preferred_element_type=dtype, out_sharding=out_sharding
     )
@@ -134,8 +136,10 @@ def _is_tiny(x: jax.Array, y: jax.Array, contract: Contract, dtype: DTypeLike, b
     """Whether the product has at most so many multiply-adds.
 
     Not so on a mesh, where a dot says how it is to be split, nor where the sums are in another
-    dtype than the factors.
+    dtype than the factors, nor where a size is a symbol (`jax.export`).
     """
+    if not all(isinstance(n, int) for n in (*x.shape, *y.shape)):
+        return False
     work = x.size * y.size // math.prod(x.shape[axis] for axis in contract[0])
     wide = x.dtype == y.dtype == dtype and dtype in (jnp.float32, jnp.float64)
     return work <= bound and wide and not (is_placed(x) or is_placed(y))

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -113,6 +114,21 @@ def test_tiny_dot_and_its_derivatives_are_those_of_a_dot(product, also_many, dty
     found, expected = jax.jit(lambda: (everything(tiny), everything(dot)))()
     assert_close(found, expected, 1e-6 if dtype == "float32" else 1e-14)
     np.testing.assert_allclose(tiny(x, y), dot(x, y), rtol=1e-5, atol=1e-6)  # eagerly
+
+
+def test_a_batch_whose_size_is_a_symbol():
+    """`jax.export` of the gradient for any batch: a size that is not known is not tiny."""
+    net = ffnn.Network((4, 16, 8, 3), activation="gelu", output="softmax")
+    point = examples(net, classes=True)
+    grad = jax.jit(lambda params, x, y: jax.value_and_grad(ffnn.loss, 1)(net, params, x, y))
+    (n,) = jax.export.symbolic_shape("n")
+    shapes = (
+        jax.tree.map(lambda t: jax.ShapeDtypeStruct(t.shape, t.dtype), point.params),
+        jax.ShapeDtypeStruct((n, 4), jnp.float32),
+        jax.ShapeDtypeStruct((n,), jnp.int32),
+    )
+    found = jax.export.export(grad)(*shapes).call(point.params, point.x, point.y)
+    assert_close(found, grad(point.params, point.x, point.y), 1e-6)
 
 
 # keep_every --------------------------------------------------------------------------------------
