@@ -34,7 +34,7 @@ NETWORKS = {
 PLANS = {"every third kept": {"keep_every": 3}, "classes in blocks": {"class_blocks": True}}
 PLANTED = {
     "W not transposed in ∇h": ("dense", "((grad_a.ndim - 1,), (0,))", "((grad_a.ndim - 1,), (1,))"),
-    "∇W transposed": ("dense", "product(grad_a, h, (batch", "product(h, grad_a, (batch"),
+    "∇W transposed": ("dense", "grad_a, h, (batch, batch)", "h, grad_a, (batch, batch)"),
     "∇W a mean, not a sum": ("dense", "(W, total)", "(W, total / h.shape[0])"),
     "∇b a mean, not a sum": ("dense", "(b, jnp.sum(", "(b, jnp.mean("),
     "∇b zero": ("dense", "(b, jnp.sum(", "(b, 0 * jnp.sum("),
