@@ -183,7 +183,10 @@ def check_x(width: int, x: Any) -> tuple[int, ...]:
     """x is (*batch, n_0), floating and not empty; returns batch."""
     x = as_array("x", x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(f"x: expected a floating dtype, got {x.dtype}; convert it, and scale it")
+        raise TypeError(
+            f"x: expected a floating dtype, got {x.dtype}; convert it, and scale it, or "
+            "train on a Stream, which does"
+        )
     if len(x.shape) == 0 or x.shape[-1] != width:
         raise ValueError(f"x: expected shape (*batch, {width}), got {x.shape}")
     if 0 in x.shape:

@@ -8,7 +8,7 @@ stopped, early or at a loss that is no number, keeps its result while the others
 import itertools
 import operator
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -92,7 +92,7 @@ def fit_many(
     optimizer: Optimizer,
     batch_size: int,
     epochs: int,
-    learning_rates: ArrayLike | None = None,
+    learning_rates: ArrayLike | Sequence[float] | None = None,
     weights: ArrayLike | None = None,
     validation: tuple[ArrayLike, Any] | None = None,
     validation_weights: ArrayLike | None = None,
@@ -286,8 +286,8 @@ def _check_rates(optimizer: Any, learning_rates: Any, members: int) -> jax.Array
     if learning_rates is None:
         if callable(optimizer):
             raise TypeError(
-                f"optimizer: expected an optax optimizer without learning_rates, got the function "
-                f"{optimizer!r}"
+                "optimizer: expected an optax optimizer such as optax.sgd(0.1), or learning_rates "
+                f"for a function of the rate; got the function {optimizer!r} alone"
             )
         check_optimizer(optimizer)
         return None
@@ -296,6 +296,8 @@ def _check_rates(optimizer: Any, learning_rates: Any, members: int) -> jax.Array
             "optimizer: expected with learning_rates a function of the rate, such as optax.adam; "
             f"got {type(optimizer).__name__}"
         )
+    if isinstance(learning_rates, list | tuple):
+        learning_rates = np.asarray(learning_rates)
     rates = checks.as_array("learning_rates", learning_rates)
     if rates.shape != (members,):
         raise ValueError(

@@ -112,7 +112,8 @@ def fit(
     Args:
       net: the network.
       data: (x, y): x (N, n_0); y as for `loss`, N examples.
-      optimizer: any optax optimizer, its rate a number or a schedule.
+      optimizer: any optax optimizer, its rate a number or a schedule; a new optimizer object is a
+        new compilation, which for little data takes longer than all the rest.
       batch_size: B, 1 ≤ B ≤ N; a last batch that is shorter counts like the others.
       epochs: how many passes over the data.
       key: a PRNG key for the starting parameters and the order of the data; or
@@ -264,7 +265,8 @@ def check_dataset(
 ) -> tuple[Any, Any]:
     """(x, y) that fit the network, with a look at every value."""
     if not isinstance(data, tuple | list) or len(data) != 2:
-        raise TypeError(f"{argument}: expected (x, y), got {checks.kind(data)}")
+        hint = "; a Stream is for stream_epoch" if type(data).__name__ == "Stream" else ""
+        raise TypeError(f"{argument}: expected (x, y), got {checks.kind(data)}{hint}")
     x, y = data
     try:
         network.check_examples(net, x, y, weights)

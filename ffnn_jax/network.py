@@ -70,8 +70,8 @@ class Plan:
       compute_dtype: the dtype of the factors of every product W h, Wᵀ∇a and ∇a hᵀ, for instance
         `"bfloat16"`; parameters keep their own dtype and sums are taken in it. None: no change.
       keep_every: s; the forward pass keeps one array of every s-th layer for the sweep, which
-        computes those between again. Memory 1/s + s/L of one array a layer, for about a third
-        more time. 1: every layer.
+        computes those between again, the same gradients up to rounding. Memory 1/s + s/L of one
+        array a layer, for about a quarter more time. 1: every layer.
       class_blocks: whether the last layer of a softmax with cross-entropy and classes as y is
         worked off in blocks of classes, so that a_L and ŷ are never whole. None: from 8,192
         classes and 2²² numbers in a_L on; True: always; False: never. It is for float32 and

@@ -200,6 +200,9 @@ def stream_blocks(
 ) -> Iterator[StreamBlock]:
     """`stream_epoch` block by block, to save, to stop, and to go on from bit for bit.
 
+    Where a loop over it ended, at `done`, the epoch goes on with
+    `stream_epoch(..., done.state, stream, start_block=done.next_block, ...)`.
+
     Args:
       net, optimizer, state, stream, batch_size, block, start_block, weights, objective,
         accumulate: as for `stream_epoch`.

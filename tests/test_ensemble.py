@@ -172,7 +172,7 @@ X, Y = data()
         (
             {"optimizer": optax.adam},
             TypeError,
-            "optimizer: .* without learning_rates",
+            "optimizer: expected an optax optimizer such as optax.sgd",
         ),
         (
             {"optimizer": optax.adam, "learning_rates": RATES[:3]},
