@@ -199,23 +199,22 @@ def fit_many(
 def _group_size(net: Network, members: int) -> int:
     """All members at once on an accelerator and where they are tiny; else few, or one.
 
-    Time ÷ that of 64 sequential scans, Adam, two busy CPU cores, jax 0.10.2, by group size:
+    Time ÷ that of 64 sequential scans, Adam, two CPU cores, jax 0.10.2, by group size:
 
       parameters     sizes                batch      1      4      8     16     64
-             42      2-8-2                   16   1.10   0.54   0.54   0.43   0.36
-            131      4-16-3                  16   1.19   0.60   0.53   0.49   0.37
-            676      16-32-4                 16   1.55   0.71   0.74   0.62   0.59
-          8,970      64-64-64-10             32   0.96   0.68   0.81   0.85   0.86
-        101,770      784-128-10              64   1.44   1.35   1.45   1.44   1.44
+             42      2-8-2                   16   0.67   0.55   0.46   0.47   0.42
+            131      4-16-3                  16   0.68   0.64   0.51   0.52   0.50
+            676      16-32-4                 16   0.78   0.53   0.57   0.47   0.49
+          8,970      64-64-64-10             32   0.90   0.83   0.77   0.75   0.90
+        101,770      784-128-10              64   1.09   1.01   1.11   1.27   1.20
 
     One network's step is mostly the start of small operations, which all members share; once the
-    parameters of a group and their moments outgrow the cache there is nothing to share. (The last
-    row had four steps an epoch, so the copy of the state after each weighs heavily.)
+    parameters of a group and their moments outgrow the cache there is nothing to share.
     """
     parameters = sum(n * (m + 1) for m, n in itertools.pairwise(net.sizes))
     if jax.default_backend() != "cpu" or parameters < 3000:
         return members
-    return 4 if parameters < 50_000 else 1
+    return 8 if parameters < 50_000 else 1
 
 
 def _over_members(fn: Callable, each: Any, group_size: int) -> Any:
