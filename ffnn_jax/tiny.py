@@ -66,20 +66,21 @@ def _many(arrays, axes, *, contract, also_many):
     """Under `jax.vmap`: of many products the sums take longer than the call."""
 
     def mapped(fn):
-        return jax.vmap(lambda x, y: fn(x, y, contract=contract), tuple(axes))
+        return jax.vmap(partial(fn, contract=contract), tuple(axes))
 
-    if also_many:
-        many = jax.lax.platform_dependent(
-            *arrays, cpu=mapped(_multiply_and_sum), default=mapped(_dot)
-        )
-    else:
-        many = mapped(_dot)(*arrays)
+    many = _by_platform(mapped, *arrays) if also_many else mapped(_dot)(*arrays)
     return many, 0
 
 
 @partial(jax.jit, static_argnames=("contract", "also_many"))
 def _eagerly(x, y, *, contract, also_many):
-    return _tiny_dot_p.bind(x, y, contract=contract, also_many=also_many)
+    """Outside of any compiled function."""
+    return _by_platform(lambda fn: partial(fn, contract=contract), x, y)
+
+
+def _by_platform(form, x, y):
+    """A form of the product, of the one for a CPU or of the other, where the choice is JAX's."""
+    return jax.lax.platform_dependent(x, y, cpu=form(_multiply_and_sum), default=form(_dot))
 
 
 _tiny_dot_p = Primitive("tiny_dot")

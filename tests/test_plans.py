@@ -114,6 +114,8 @@ def test_tiny_dot_and_its_derivatives_are_those_of_a_dot(product, also_many, dty
     found, expected = jax.jit(lambda: (everything(tiny), everything(dot)))()
     assert_close(found, expected, 1e-6 if dtype == "float32" else 1e-14)
     np.testing.assert_allclose(tiny(x, y), dot(x, y), rtol=1e-5, atol=1e-6)  # eagerly
+    with jax.disable_jit():
+        np.testing.assert_allclose(tiny(x, y), dot(x, y), rtol=1e-5, atol=1e-6)
 
 
 def test_a_batch_whose_size_is_a_symbol():
