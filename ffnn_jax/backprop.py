@@ -19,8 +19,9 @@ from ffnn_jax.network import Network, Params
 from ffnn_jax.outputs import OUTPUTS
 from ffnn_jax.sweep import Kept, forward, h_and_derivative, hidden_of, sweep
 
-FEWEST_CLASSES = 8192  # from which on, with so many
-LARGEST_A = 2**22  # numbers in a_L, the last layer is worked off in blocks of classes
+# From so many classes, and so many numbers in a_L, on the last layer goes in blocks of classes.
+FEWEST_CLASSES = 8192
+SMALLEST_A = 2**22
 
 
 class Gradients(NamedTuple):
@@ -199,7 +200,7 @@ def _in_blocks(net, params, x, y, weights) -> bool:
     N, K = math.prod(x.shape[:-1]), net.sizes[-1]
     wanted = net.plan.class_blocks
     if wanted is None:
-        wanted = isinstance(N, int) and K >= FEWEST_CLASSES and N * K >= LARGEST_A
+        wanted = isinstance(N, int) and K >= FEWEST_CLASSES and N * K >= SMALLEST_A
     kind = net.output == "softmax" and net.loss == "cross_entropy" and outputs.is_class(y)
     wide = params[-1].W.dtype in (jnp.float32, jnp.float64)
     placed = any(map(is_placed, jax.tree.leaves((params, x, y, weights))))

@@ -248,14 +248,7 @@ def check_weights(weights: Any, batch: tuple[int, ...]) -> None:
     """weights is None or (*batch,), none negative, the largest of a size that float32 can sum."""
     if weights is None:
         return
-    weights = as_array("weights", weights)
-    if jnp.issubdtype(weights.dtype, jnp.complexfloating):
-        raise TypeError(f"weights: expected real numbers, got {weights.dtype}")
-    if weights.shape != batch:
-        raise ValueError(
-            f"weights: expected shape {batch}, one for each example; got {weights.shape}"
-        )
-    values = concrete(weights)
+    values = _weight_values(weights, batch)
     if values is not None:
         values = values.astype(np.float64)
         if not np.all(np.isfinite(values)) or np.any(values < 0):
@@ -269,20 +262,25 @@ def check_weights(weights: Any, batch: tuple[int, ...]) -> None:
             )
 
 
-def check_shares(argument: str, shares: Any, batch: tuple[int, ...]) -> None:
-    """shares is None or (*batch,), real numbers from 0 to 1."""
-    if shares is None:
+def check_shares(weights: Any, batch: tuple[int, ...]) -> None:
+    """weights is None or (*batch,), each from 0 to 1; all may be 0."""
+    if weights is None:
         return
-    shares = as_array(argument, shares)
-    if jnp.issubdtype(shares.dtype, jnp.complexfloating):
-        raise TypeError(f"{argument}: expected real numbers, got {shares.dtype}")
-    if shares.shape != batch:
-        raise ValueError(
-            f"{argument}: expected shape {batch}, one for each example; got {shares.shape}"
-        )
-    values = concrete(shares)
+    values = _weight_values(weights, batch)
     if values is not None and not np.all((values >= 0) & (values <= 1)):
-        raise ValueError(f"{argument}: expected numbers from 0 to 1, got {_range(values)}")
+        raise ValueError(f"weights: expected numbers from 0 to 1, got {_range(values)}")
+
+
+def _weight_values(weights: Any, batch: tuple[int, ...]) -> np.ndarray | None:
+    """The values of weights, known to be real and one for each example; None while traced."""
+    weights = as_array("weights", weights)
+    if jnp.issubdtype(weights.dtype, jnp.complexfloating):
+        raise TypeError(f"weights: expected real numbers, got {weights.dtype}")
+    if weights.shape != batch:
+        raise ValueError(
+            f"weights: expected shape {batch}, one for each example; got {weights.shape}"
+        )
+    return concrete(weights)
 
 
 def check_finite(argument: str, value: Any, dtype: DTypeLike | None = None) -> None:

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from ffnn_jax import checks, network
@@ -27,6 +26,7 @@ from ffnn_jax.fitting import (
     History,
     Progress,
     check_dataset,
+    check_not_traced,
     check_stopping,
     history_of,
     interruption,
@@ -159,11 +159,7 @@ def fit_many(
     checks.check_switch("progress", progress)
     rates = _check_rates(optimizer, learning_rates, members)
     given = (data, keys, weights, validation, validation_weights, learning_rates)
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(given)):
-        raise TypeError(
-            "fit_many: expected arrays with values, got one that is being traced; fit_many is a "
-            "loop of its own: inside jit, vmap or grad use train_epoch"
-        )
+    check_not_traced("fit_many", given)
     x, y = _check_data("data", net, data, weights, members)
     recipe = check_recipe(optimizer, batch_size, objective, accumulate, _one(x))
     if validation is not None:

@@ -21,6 +21,7 @@ from ffnn_jax.backprop import loss
 from ffnn_jax.epochs import Data, Row, Run, Stopping, Table, compiled_epochs, drive, start
 from ffnn_jax.network import Network, Params
 from ffnn_jax.outputs import Loss
+from ffnn_jax.streaming import Stream
 from ffnn_jax.training import (
     Objective,
     TrainState,
@@ -157,11 +158,7 @@ def fit(
     dtype = np.dtype(np.float32)  # of the parameters
     if state is not None:
         dtype = checks.check_params(net.sizes, state.params)
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((data, weights, key, state))):
-        raise TypeError(
-            "fit: expected arrays with values, got one that is being traced; fit is a loop of its "
-            "own: inside jit, vmap or grad use train_epoch"
-        )
+    check_not_traced("fit", (data, weights, key, state))
     x, y = check_dataset("data", net, data, weights, dtype)
     recipe = check_recipe(optimizer, batch_size, objective, accumulate, x)
     held_out = None, None
@@ -248,6 +245,15 @@ def check_stopping(patience: Any, min_delta: Any) -> Stopping | None:
     return Stopping(np.int32(min(patience, np.iinfo(np.int32).max)), np.float32(min_delta))
 
 
+def check_not_traced(name: str, given: Any) -> None:
+    """The arrays given to the loop of that name have values."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(given)):
+        raise TypeError(
+            f"{name}: expected arrays with values, got one that is being traced; {name} is a loop "
+            "of its own: inside jit, vmap or grad use train_epoch"
+        )
+
+
 def _check_start(net, optimizer, key, state) -> None:
     if (key is None) == (state is None):
         came = "neither" if key is None else "both"
@@ -265,7 +271,7 @@ def check_dataset(
 ) -> tuple[Any, Any]:
     """(x, y) that fit the network, with a look at every value."""
     if not isinstance(data, tuple | list) or len(data) != 2:
-        hint = "; a Stream is for stream_epoch" if type(data).__name__ == "Stream" else ""
+        hint = "; a Stream is for stream_epoch" if isinstance(data, Stream) else ""
         raise TypeError(f"{argument}: expected (x, y), got {checks.kind(data)}{hint}")
     x, y = data
     try:

@@ -256,9 +256,8 @@ def run(net: Network, params: Params, x: jax.Array, *, plain: bool = False) -> T
     """The forward pass of checked arguments; plain as for `dense`."""
     a, h = [], [x]
     for k, (W, b) in enumerate(params, start=1):
-        a.append(
-            dense(W, b, h[k - 1], net.plan.compute_dtype, plain=plain)
-        )  # a_k = W_k h_{k−1} + b_k
+        # a_k = W_k h_{k−1} + b_k
+        a.append(dense(W, b, h[k - 1], net.plan.compute_dtype, plain=plain))
         if k < net.depth:
             h.append(ACTIVATIONS[net.activations[k - 1]].value(a[-1]))  # h_k = g(a_k)
     return Tape(tuple(a), tuple(h), OUTPUTS[net.output].value(a[-1]))

@@ -99,7 +99,7 @@ def clipped_gradients(
         0 … 1.
     """
     checks.check_positive_float("max_norm", max_norm)
-    checks.check_shares("weights", weights, jnp.shape(x)[:-1])
+    checks.check_shares(weights, jnp.shape(x)[:-1])
     params, h, grads_a = _swept(net, params, x, y)
     norms = _length(_layer_norms(h, grads_a))
     factor = jnp.minimum(1, jnp.asarray(max_norm, norms.dtype) / norms)
