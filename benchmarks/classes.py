@@ -16,7 +16,7 @@ import statistics
 import time
 
 import jax
-from throughput import machine, put_out, quartiles
+from throughput import begin, put_out, quartiles
 
 import ffnn_jax as ffnn
 
@@ -87,10 +87,7 @@ def main() -> None:
     shape = arguments.classes, arguments.width, arguments.batch
     if min(shape) < 1 or arguments.rounds < 2:
         parser.error("--classes, --width, --batch: at least 1; --rounds: at least 2")
-    if arguments.json:
-        open(arguments.json, "a").close()  # better now than after the measurement
-    card = machine()
-    print("   ".join(f"{key} {value}" for key, value in card.items()))
+    card = begin(arguments.json)
     record = measure(*shape, arguments.rounds)
     show(record)
     put_out({"machine": card, **record}, arguments.json)

@@ -23,7 +23,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import optax
-from throughput import machine, put_out, quartiles
+from throughput import begin, put_out, quartiles
 
 import ffnn_jax as ffnn
 
@@ -152,10 +152,7 @@ def main() -> None:
     depths = [int(depth) if depth.isdecimal() else 0 for depth in arguments.layers.split(",")]
     if min(depths) < 1 or arguments.rounds < 2:
         parser.error("--layers: numbers, at least 1; --rounds: at least 2")
-    if arguments.json:
-        open(arguments.json, "a").close()  # better now than after the measurement
-    card = machine()
-    print("   ".join(f"{key} {value}" for key, value in card.items()))
+    card = begin(arguments.json)
     wanted = {"by hand", arguments.only} if arguments.only else set(VARIANTS)
     there = [v for v in VARIANTS if importlib.util.find_spec(NEEDED.get(v, "ffnn_jax"))]
     names = [variant for variant in there if variant in wanted]

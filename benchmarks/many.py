@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from throughput import machine, put_out, quartiles
+from throughput import begin, put_out, quartiles
 
 import ffnn_jax as ffnn
 from ffnn_jax import ensemble, epochs, training
@@ -137,10 +137,7 @@ def main() -> None:
         parser.error("--rounds: at least 2")
     if arguments.networks < 1:
         parser.error("--networks: at least 1")
-    if arguments.json:
-        open(arguments.json, "a").close()  # better now than after the measurement
-    card = machine()
-    print("   ".join(f"{key} {value}" for key, value in card.items()))
+    card = begin(arguments.json)
     records = []
     for name in [arguments.only] if arguments.only else CASES:
         records.append(measure(name, arguments.networks, arguments.rounds))

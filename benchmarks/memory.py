@@ -22,7 +22,7 @@ import time
 
 import jax
 import jax.numpy as jnp
-from throughput import machine, put_out, quartiles
+from throughput import begin, put_out, quartiles
 
 import ffnn_jax as ffnn
 from ffnn_jax import network
@@ -136,10 +136,7 @@ def main() -> None:
     shape = arguments.layers, arguments.width, arguments.batch
     if min(shape) < 1 or arguments.rounds < 2:
         parser.error("--layers, --width, --batch: at least 1; --rounds: at least 2")
-    if arguments.json:
-        open(arguments.json, "a").close()  # better now than after the measurement
-    card = machine()
-    print("   ".join(f"{key} {value}" for key, value in card.items()))
+    card = begin(arguments.json)
     table = of_activations(*shape)
     worst = max(row["by hand"] for row in table.values())
     print(f"worst by hand {worst:.3f}, allowed {BAR}")

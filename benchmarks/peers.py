@@ -32,7 +32,7 @@ import jax
 import numpy as np
 from peer_loops import PEERS
 from peer_loops.task import RATES, Parameters, Peer, Task, make_task
-from throughput import CASES, Case, machine, put_out, quartiles
+from throughput import CASES, Case, begin, put_out, quartiles
 
 import ffnn_jax as ffnn
 
@@ -225,11 +225,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse()
-    if arguments.json:
-        open(arguments.json, "a").close()  # better now than after the measurement
     jax.monitoring.register_event_duration_secs_listener(count_compilation)
-    card = machine()
-    print("   ".join(f"{key} {value}" for key, value in card.items()))
+    card = begin(arguments.json)
     records = []
     for name in arguments.networks:
         case = CASES[name]

@@ -17,7 +17,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from throughput import CASES, machine, put_out, quartiles
+from throughput import CASES, begin, put_out, quartiles
 
 import ffnn_jax as ffnn
 
@@ -107,10 +107,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.rounds < 2:
         parser.error("--rounds: at least 2")
-    if arguments.json:
-        open(arguments.json, "a").close()  # better now than after the measurement
-    card = machine()
-    print("   ".join(f"{key} {value}" for key, value in card.items()))
+    card = begin(arguments.json)
     records = []
     for name in [arguments.only] if arguments.only else NAMES:
         records.append(measure(name, arguments.rounds))

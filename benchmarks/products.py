@@ -21,7 +21,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from throughput import machine, put_out, quartiles
+from throughput import begin, put_out, quartiles
 
 from ffnn_jax.dense import TINY, TINY_W, product
 
@@ -116,10 +116,7 @@ def main() -> None:
         parser.error("--shapes: three numbers each, such as 16,4,16:64,64,10")
     if arguments.rounds < 2:
         parser.error("--rounds: at least 2")
-    if arguments.json:
-        open(arguments.json, "a").close()  # better now than after the measurement
-    card = machine()
-    print("   ".join(f"{key} {value}" for key, value in card.items()))
+    card = begin(arguments.json)
     print(f"µs as dot, as multiply + sum, and sum ÷ dot; bounds {TINY} and {TINY_W} multiply-adds")
     print("batch  in out    work" + "".join(f"{name:>25} " for name in CONTRACT))
     records = []

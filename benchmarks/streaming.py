@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from throughput import machine, put_out, quartiles
+from throughput import begin, put_out, quartiles
 
 import ffnn_jax as ffnn
 
@@ -122,10 +122,7 @@ def main() -> None:
         variant, path = arguments.child
         print(growth(variant, pathlib.Path(path), arguments.rows, arguments.block))
         return
-    if arguments.json:
-        open(arguments.json, "a").close()  # better now than after the measurement
-    card = machine()
-    print("   ".join(f"{key} {value}" for key, value in card.items()))
+    card = begin(arguments.json)
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "x")
         write(path, arguments.rows)

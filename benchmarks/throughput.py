@@ -184,6 +184,15 @@ def show(record: dict) -> None:
         print(f"   {loop:5} by hand ÷ autodiff {ratio:.3f} ({low:.3f} to {high:.3f})", flush=True)
 
 
+def begin(path: str | None) -> dict[str, object]:
+    """The machine, printed; and the file for the result opened now, not after the measurement."""
+    if path:
+        open(path, "a").close()
+    card = machine()
+    print("   ".join(f"{key} {value}" for key, value in card.items()))
+    return card
+
+
 def put_out(result: dict[str, object], path: str | None) -> None:
     """One JSON object, as the last line of stdout and, if there is a path, in a file."""
     line = json.dumps(result)
@@ -206,10 +215,7 @@ def main() -> None:
         parser.error(f"--only: {unknown[0]!r} is not one of {', '.join(CASES)}")
     if arguments.rounds is not None and arguments.rounds < 2:
         parser.error("--rounds: at least 2")
-    if arguments.json:
-        open(arguments.json, "a").close()  # better now than after the measurement
-    card = machine()
-    print("   ".join(f"{key} {value}" for key, value in card.items()))
+    card = begin(arguments.json)
     records = []
     for name in names:
         rounds = arguments.rounds or (5 if arguments.quick else 7 if name in "FGH" else 15)
