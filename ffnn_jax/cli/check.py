@@ -1,11 +1,4 @@
-"""The command line: `python -m ffnn_jax COMMAND`.
-
-  demo     real digits: gradients checked, a network trained, its speed measured
-  check    the gradient rule of a function of yours, or every rule that it meets
-
-`check` ends with 0 where all is right, 1 where something is wrong, and 2 where it could not run or
-could not decide.
-"""
+"""`check`: the gradient rule of a function of yours, or every rule that it meets."""
 
 import argparse
 import contextlib
@@ -15,11 +8,8 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
 from typing import Any
 
-from ffnn_jax import __version__
-from ffnn_jax.demo import run_demo
 from ffnn_jax.gradcheck import check_gradients, check_rules
 
 COLOURS = {  # of the words of a verdict
@@ -29,49 +19,8 @@ COLOURS = {  # of the words of a verdict
 }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command.
-
-    Args:
-      argv: the words after the program's name; None: those of this process.
-
-    Returns:
-      The exit status: 0, or 1 with one line on stderr; of `check` 0 right, 1 wrong, 2 neither.
-
-    Raises:
-      SystemExit: for --help, and with status 2 for words that are no command.
-    """
-    arguments = _parser().parse_args(argv)
-    try:
-        status = arguments.run(arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return arguments.failed
-    except KeyboardInterrupt:
-        print("ffnn_jax: interrupted", file=sys.stderr)
-        return 130
-    return status
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m ffnn_jax",
-        description="A feedforward network in JAX with hand-written backprop.",
-    )
-    parser.add_argument("--version", action="version", version=f"ffnn_jax {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    demo = commands.add_parser(
-        "demo", help="real digits: gradients checked, a network trained, its speed measured"
-    )
-    demo.add_argument("--quick", action="store_true", help="fewer epochs and rounds")
-    demo.add_argument("--seed", type=int, default=0, help="of parameters and shuffles (0)")
-    demo.set_defaults(run=_demo, failed=1)
-    _add_check(commands)
-    return parser
-
-
-def _add_check(commands: Any) -> None:
+def add(commands: Any) -> None:
+    """The command and its words."""
     check = commands.add_parser(
         "check",
         help="is the gradient rule of a function of yours right, leaf by leaf",
@@ -91,18 +40,6 @@ def _add_check(commands: Any) -> None:
     check.add_argument("--hard", action="store_true", help="with --rules: at hard inputs as well")
     check.add_argument("--json", action="store_true", help="print the report as JSON")
     check.set_defaults(run=_check, failed=2)
-
-
-def _demo(arguments: argparse.Namespace) -> int:
-    try:
-        run_demo(quick=arguments.quick, seed=arguments.seed)
-    except ModuleNotFoundError as error:
-        print(f"ffnn_jax: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-# Checking ----------------------------------------------------------------------------------------
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,102 @@
+"""`train`: from a file to a model and a report, in a run folder."""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+from typing import Any
+
+from ffnn_jax.cli.progress import Progress
+from ffnn_jax.run_folder import RunFolder, new_run, open_run
+from ffnn_jax.settings import NAMES, Settings, read_settings
+from ffnn_jax.tables import TableError
+from ffnn_jax.trainer import train_in
+
+EXAMPLES = """\
+examples:
+  ffnn train titanic.csv --target survived
+  ffnn train houses.parquet --target price --hidden 256 128 --epochs 500
+  ffnn train train-images-idx3-ubyte.gz          the labels are found by their name
+  ffnn train digits                              one of scikit-learn's real sets
+  ffnn train --config runs/titanic/config.toml --seed 1
+  ffnn train --resume --run runs/titanic         goes on after a crash or Ctrl-C
+"""
+
+
+def add(commands: Any) -> None:
+    """The command and its words: those of its own, and one for each setting."""
+    parser = commands.add_parser(
+        "train",
+        help="a network from the rows of a file, with a report",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    suppressed: Any = argparse.SUPPRESS  # a setting that is not given is not there
+    for field in dataclasses.fields(Settings):
+        about = f"{field.metadata['help']} ({_written(field.default)})"
+        options: dict[str, Any] = {"help": about, "default": suppressed}
+        if field.name == "file":
+            parser.add_argument("file", nargs="?", metavar="FILE", **options)
+        elif isinstance(field.default, bool):
+            parser.add_argument(_flag(field), action=argparse.BooleanOptionalAction, **options)
+        elif isinstance(field.default, tuple):
+            kind = int if field.name == "hidden" else str
+            parser.add_argument(_flag(field), nargs="*", type=kind, **options)
+        else:
+            options["choices"] = [name for name in NAMES.get(field.name, ()) if name] or None
+            parser.add_argument(_flag(field), type=type(field.default), **options)
+    parser.add_argument("--run", metavar="DIR", dest="folder", help="the run folder (runs/NAME)")
+    parser.add_argument("--config", metavar="TOML", help="a file of settings; flags go before it")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --run")
+    parser.add_argument("--no-report", action="store_true", help="write no report.html")
+    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    parser.set_defaults(run=_train, failed=1)
+
+
+def _flag(field: Any) -> str:
+    return "--" + field.name.replace("_", "-")
+
+
+def _written(default: Any) -> str:
+    if isinstance(default, tuple):
+        return " ".join(map(str, default)) or "none"
+    return {True: "yes", False: "no", "": "none"}.get(default, f"{default}")
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    names = [field.name for field in dataclasses.fields(Settings)]
+    given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+    if arguments.resume:
+        folder, settings = _begun(arguments, given)
+    else:
+        settings = read_settings(arguments.config, given)
+        if not settings.file:
+            raise TableError("give the FILE to learn from; ffnn train --help has examples")
+        folder = new_run(arguments.folder, pathlib.Path(settings.file).name.split(".")[0])
+    with Progress(quiet=arguments.quiet) as progress:
+        train_in(
+            folder,
+            settings,
+            resume=arguments.resume,
+            report=not arguments.no_report,
+            say=progress.say,
+            show=progress.show,
+        )
+    return 0
+
+
+def _begun(arguments: argparse.Namespace, given: dict[str, Any]) -> tuple[RunFolder, Settings]:
+    """The folder of --run and its settings, of which only the number of epochs can change."""
+    if arguments.folder is None:
+        raise TableError("--resume goes on with the run in --run DIR")
+    folder = open_run(arguments.folder)
+    before = read_settings(folder.config, {})
+    settings = read_settings(folder.config, given)
+    for field in dataclasses.fields(Settings):
+        was, now = getattr(before, field.name), getattr(settings, field.name)
+        if was != now and field.name != "epochs":
+            raise TableError(
+                f"--resume: {folder.path} was begun with {field.name} = {was!r}, not {now!r}; "
+                "only --epochs can change"
+            )
+    return folder, settings

@@ -1,0 +1,253 @@
+"""One training, from rows to a model: split, prepare, fit, look at the test rows, fit on all.
+
+1. rows are put aside: some to stop by (validation), some for the figures (test)
+2. the columns are prepared by the figures of the training rows, and a network is fitted
+3. its figures are taken on the test rows, which nothing was chosen by
+4. the model that is kept is fitted anew on all rows, for as many epochs as were best in 2
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ffnn_jax.backprop import loss
+from ffnn_jax.checkpoint import Checkpoints
+from ffnn_jax.data import split
+from ffnn_jax.fitting import Fit, fit
+from ffnn_jax.models import Model
+from ffnn_jax.network import Network
+from ffnn_jax.penalties import penalized
+from ffnn_jax.preparation import (
+    Category,
+    Number,
+    Preparation,
+    Target,
+    is_missing,
+    prepare_column,
+    prepare_pictures,
+    prepare_target,
+)
+from ffnn_jax.settings import Settings, make_optimizer
+from ffnn_jax.sources import Source, with_weights
+from ffnn_jax.tables import TableError
+from ffnn_jax.weighting import class_weights
+
+OnEpochs = Callable[[list[dict[str, Any]], Network, Any, "Rows"], None]
+FEWEST_ROWS = 10
+
+
+class Parts(NamedTuple):
+    """The places of the rows of each part; validation and test may be empty."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+class Rows(NamedTuple):
+    """Rows as the network sees them.
+
+    Attributes:
+      x: float32 (N, n_0).
+      y: classes, int32 (N,), or the standardised quantity, float32 (N, 1).
+      weights: float32 (N,), or None.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray | None
+
+
+class Setup(NamedTuple):
+    """What is decided before the first step.
+
+    Attributes:
+      settings: as given.
+      source: its rows, those without a target left out.
+      target: what is predicted.
+      parts: how the rows are split.
+      notes: what a person should know: rows and columns that were left out.
+    """
+
+    settings: Settings
+    source: Source
+    target: Target
+    parts: Parts
+    notes: tuple[str, ...]
+
+
+class Fitted(NamedTuple):
+    """One network, fitted to some of the rows.
+
+    Attributes:
+      model: the network and its preparation.
+      rows: what it was fitted to.
+      fit: the result of `fit`.
+      records: what its epochs showed, one dict an epoch.
+    """
+
+    model: Model
+    rows: Rows
+    fit: Fit
+    records: list[dict[str, Any]]
+
+
+# Before the first step ---------------------------------------------------------------------------
+
+
+def set_up(settings: Settings, source: Source) -> Setup:
+    """Looks at the target and splits the rows.
+
+    Raises:
+      TableError: the target or a column of weights cannot be used, or the rows are too few.
+    """
+    notes = []
+    if settings.sample_weight:
+        source = with_weights(source, settings.sample_weight)
+    present = ~is_missing(source.target)
+    if not present.all():
+        notes.append(f"{(~present).sum()} rows have no target, and are left out")
+        source = source.take(np.flatnonzero(present))
+    if len(source.target) < FEWEST_ROWS:
+        raise TableError(
+            f"{source.name}: expected at least {FEWEST_ROWS} rows with a target, got "
+            f"{len(source.target)}"
+        )
+    log = settings.loss == "poisson"
+    target = prepare_target(source.target_name, source.target, task=settings.task or None, log=log)
+    parts = split_rows(settings, target, target.encode(source.target))
+    return Setup(settings, source, target, parts, tuple(notes))
+
+
+def split_rows(settings: Settings, target: Target, y: np.ndarray) -> Parts:
+    """The places of the rows of each part."""
+    by = settings.split
+    if by == "auto":
+        by = "class" if target.classes else "row"
+    left, none = np.arange(len(y)), np.arange(0)
+    parts = {"test": none, "validation": none}
+    for name, share in (("test", settings.test), ("validation", settings.validation)):
+        if share:
+            options = {} if by == "time" else {"seed": settings.seed}
+            fraction = min(share * len(y) / len(left), 0.9)
+            (left, _), (parts[name], _) = split(left, y[left], fraction=fraction, by=by, **options)
+    return Parts(left, parts["validation"], parts["test"])
+
+
+def prepare(setup: Setup, places: np.ndarray) -> tuple[Preparation, list[str]]:
+    """How rows become x, by the figures of the rows at these places, and the columns left out."""
+    source, settings, notes = setup.source, setup.settings, []
+    if isinstance(source.rows, np.ndarray):
+        return Preparation((), setup.target, prepare_pictures(source.rows[places])), notes
+    unknown = [
+        name for name in (*settings.drop, *settings.categorical) if name not in source.rows.columns
+    ]
+    if unknown:
+        raise TableError(
+            f"{source.name}: there is no column {unknown[0]!r} to drop or to take as "
+            f"categorical; the columns are {', '.join(source.rows.columns)}"
+        )
+    columns: list[Number | Category] = []
+    for name in source.rows.columns:
+        if name not in settings.drop:
+            values, categorical = source.rows[name][places], name in settings.categorical
+            column, why = prepare_column(name, values, categorical=categorical)
+            columns += [column] if column else []
+            notes += [] if column else [f"column {name!r} is left out: {why}"]
+    if not columns:
+        raise TableError(f"{source.name}: no column is left to learn from; {'; '.join(notes)}")
+    return Preparation(tuple(columns), setup.target), notes
+
+
+def rows_at(setup: Setup, preparation: Preparation, places: np.ndarray) -> Rows:
+    """The rows at these places as the network sees them; a category not seen is missing."""
+    some = setup.source.take(places)
+    x = preparation.encode(some.rows, unknown="missing")
+    y = setup.target.encode(some.target)
+    weights = some.weights
+    if setup.settings.class_weight and setup.target.classes:
+        balance = class_weights(y).astype(np.float64)
+        weights = balance if weights is None else weights * balance
+    return Rows(x, y, None if weights is None else weights.astype(np.float32))
+
+
+def network_of(setup: Setup, inputs: int) -> Network:
+    """The network of the settings, between so many inputs and the target."""
+    settings, classes = setup.settings, len(setup.target.classes)
+    return Network(
+        sizes=(inputs, *settings.hidden, classes or 1),
+        activation=settings.activation,
+        output="softmax" if classes else "linear",
+        loss=settings.loss or None,
+        dropout=settings.dropout if settings.hidden else 0.0,
+    )
+
+
+def batch_size_of(settings: Settings, rows: int) -> int:
+    """As set, or a power of two near a thirtieth of the rows, from 16 to 256."""
+    if settings.batch_size:
+        return min(settings.batch_size, rows)
+    return min(rows, max(16, min(256, 2 ** round(math.log2(max(rows / 30, 1))))))
+
+
+# The steps ---------------------------------------------------------------------------------------
+
+
+def fit_rows(
+    setup: Setup,
+    places: np.ndarray,
+    held_out: np.ndarray,
+    *,
+    epochs: int,
+    checkpoints: Checkpoints | None = None,
+    resume: bool = False,
+    on_epochs: OnEpochs | None = None,
+) -> tuple[Fitted, list[str]]:
+    """Prepares the columns by the rows at `places` and fits a network to them.
+
+    Args:
+      setup: from `set_up`.
+      places: of the rows trained on.
+      held_out: of those looked at to stop by; empty: all epochs are run.
+      epochs: how many at most.
+      checkpoints: where the state is saved, and with `resume` taken up.
+      resume: whether to go on from there.
+      on_epochs: called with the records of some epochs, the parameters after them, and the rows.
+
+    Returns:
+      (the network and what came of it, notes on columns that were left out).
+    """
+    settings = setup.settings
+    preparation, notes = prepare(setup, places)
+    rows = rows_at(setup, preparation, places)
+    validation = rows_at(setup, preparation, held_out)[:2] if len(held_out) else None
+    net = network_of(setup, rows.x.shape[1])
+    size = batch_size_of(settings, len(places))
+    optimizer = make_optimizer(settings, settings.epochs * math.ceil(len(places) / size))
+    records: list[dict[str, Any]] = []
+
+    def collect(new: list[dict[str, Any]], params: Any) -> None:
+        records.extend(new)
+        if on_epochs is not None:
+            on_epochs(new, net, params, rows)
+
+    result = fit(
+        net,
+        rows[:2],
+        key=jax.random.key(settings.seed),
+        optimizer=optimizer,
+        batch_size=size,
+        epochs=epochs,
+        validation=validation,
+        weights=rows.weights,
+        objective=penalized(l2=settings.l2) if settings.l2 else loss,
+        patience=settings.patience if validation and settings.patience else None,
+        progress=False,
+        checkpoints=checkpoints,
+        resume=resume,
+        on_epochs=collect,
+    )
+    return Fitted(Model(net, result.params, preparation, {}), rows, result, records), notes

@@ -1,0 +1,96 @@
+"""A trained network together with how rows are prepared for it: what a model file holds."""
+
+import os
+import pathlib
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ffnn_jax.backprop import apply
+from ffnn_jax.checkpoint import CheckpointError, load, load_metadata
+from ffnn_jax.network import Layer, Network, Params
+from ffnn_jax.preparation import Preparation
+
+BLOCK = 1024  # rows that pass through the network at once
+
+
+class Model(NamedTuple):
+    """A network that knows the columns it was trained on.
+
+    Attributes:
+      net: the network.
+      params: its parameters.
+      preparation: how rows become x, and ŷ a prediction.
+      metadata: what else is in the file: the settings, figures and versions of its training.
+    """
+
+    net: Network
+    params: Params
+    preparation: Preparation
+    metadata: dict[str, Any]
+
+    def predict(self, rows: Any, *, unknown: str = "error") -> np.ndarray:
+        """ŷ, (N, n_L), of rows as in a `Source`; `unknown` as of `Preparation.encode`."""
+        return outputs_of(self.net, self.params, self.preparation.encode(rows, unknown=unknown))
+
+
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """The model of a file, or of a run folder.
+
+    Raises:
+      OSError: it cannot be opened.
+      CheckpointError: it is no model file, or damaged, or of a network alone.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        path = path / "model.npz"
+    metadata = load_metadata(path)
+    if "preparation" not in metadata:
+        raise CheckpointError(path, "it holds a network alone, without columns: use ffnn_jax.load")
+    try:
+        preparation = Preparation.from_dict(metadata["preparation"])
+    except ValueError as error:
+        raise CheckpointError(path, str(error)) from None
+    return Model(*load(path), preparation, metadata)
+
+
+def outputs_of(net: Network, params: Params, x: np.ndarray) -> np.ndarray:
+    """ŷ, (N, n_L), block by block, each of the same shape: one compilation."""
+    rows = min(BLOCK, len(x))
+    outputs = []
+    for start in range(0, len(x), rows):
+        block = x[start : start + rows]
+        padded = np.zeros((rows, x.shape[1]), x.dtype)
+        padded[: len(block)] = block
+        outputs.append(np.asarray(_outputs(net, params, jnp.asarray(padded)))[: len(block)])
+    return np.concatenate(outputs)
+
+
+def raw_network(model: Model) -> tuple[Network, Params]:
+    """The network with the preparation inside: of raw numbers, and of quantities in their units.
+
+    Its inputs are those of `model.preparation`, by name in `input_names`: a number as it stands in
+    the table, its mean where it is missing; 1 or 0 for a category and for an indicator; pixels as
+    they come. Computed in float64 and rounded once:
+
+      W_1 (x − μ)/σ + b_1 = (W_1/σ) x + (b_1 − W_1 (μ/σ))        s (W_L h + b_L) + m likewise
+
+    Where μ/σ is large the sum on the right cancels: the error is of the size of its float32.
+    """
+    mean, scale = model.preparation.moments
+    target = model.preparation.target
+    wide = [Layer(*(np.asarray(t, np.float64) for t in layer)) for layer in model.params]
+    W, b = wide[0]
+    wide[0] = Layer(W / scale, b - W @ (mean / scale))
+    if not target.classes and not target.log:
+        W, b = wide[-1]
+        wide[-1] = Layer(W * target.scale, b * target.scale + target.mean)
+    return model.net, tuple(Layer(*(jnp.asarray(t, jnp.float32) for t in layer)) for layer in wide)
+
+
+@partial(jax.jit, static_argnames="net")
+def _outputs(net: Network, params: Params, x: jax.Array) -> jax.Array:
+    return apply(net, params, x)

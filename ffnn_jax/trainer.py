@@ -1,0 +1,224 @@
+"""A training in a run folder: what `ffnn train` does, from the settings to the report.
+
+Each step leaves its file whole before the next begins, so a run that was stopped anywhere goes on
+from there.
+"""
+
+import dataclasses
+import importlib.util
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ffnn_jax.backprop import loss
+from ffnn_jax.checkpoint import save
+from ffnn_jax.checkpoint.archive import libraries
+from ffnn_jax.checkpoint.atomic import replace_file
+from ffnn_jax.experiment import Fitted, Parts, Rows, Setup, fit_rows, rows_at, set_up
+from ffnn_jax.figures import in_words, prediction_figures
+from ffnn_jax.gradcheck import Report, check_gradients
+from ffnn_jax.metrics import append_metrics, read_metrics
+from ffnn_jax.models import outputs_of
+from ffnn_jax.network import Network, Params
+from ffnn_jax.report import write_report
+from ffnn_jax.run_folder import RunFolder
+from ffnn_jax.settings import Settings
+from ffnn_jax.sources import read_source
+from ffnn_jax.units import unit_statistics
+
+LOOKED_AT = 256  # training rows whose a and ∇a are followed over the epochs
+CHECKED = 16  # rows on which the gradient is checked
+ROWS_BETWEEN = 20_000  # examples trained on from one checkpoint to the next, about
+
+
+def train_in(
+    folder: RunFolder,
+    settings: Settings,
+    *,
+    resume: bool,
+    report: bool,
+    say: Callable[[str], None],
+    show: Callable[[str, int, int, dict[str, Any]], None],
+) -> None:
+    """Trains, and writes everything into the folder.
+
+    Args:
+      folder: new, or with `resume` that of a run that was begun.
+      settings: what to train on what.
+      resume: whether to go on.
+      report: whether to write the report.
+      say: takes a line for a person.
+      show: takes the name of the fit, the epoch, how many at most, and its record.
+
+    Raises:
+      OSError, TableError, CheckpointError, ValueError: with one line that says why.
+      NonFiniteLossError: the loss became NaN or infinite.
+    """
+    began = time.perf_counter()
+    setup = set_up(settings, read_source(settings.file, settings.target or None))
+    if not resume:
+        _write_text(folder.config, settings.to_toml())
+    for line in _opening(setup):
+        say(line)
+
+    def watch(records: list[dict[str, Any]], net: Network, params: Params, rows: Rows) -> None:
+        looked_at = rows.x[:LOOKED_AT], rows.y[:LOOKED_AT]
+        records[-1]["layers"] = unit_statistics(net, params, *looked_at)
+        append_metrics(folder.metrics, records)
+        show("fit", records[-1]["epoch"], settings.epochs, records[-1])
+
+    parts = setup.parts
+    every = max(1, ROWS_BETWEEN // len(parts.train))
+    chosen, notes = fit_rows(
+        setup,
+        parts.train,
+        parts.validation,
+        epochs=settings.epochs,
+        checkpoints=folder.checkpoints(every=every),
+        resume=resume,
+        on_epochs=watch,
+    )
+    for line in (*notes, _ending(chosen)):
+        say(line)
+    seen, places = _figures_on(parts)
+    held_out = rows_at(setup, chosen.model.preparation, places)
+    yhat = outputs_of(chosen.model.net, chosen.model.params, held_out.x)
+    figures = {"on": seen, **prediction_figures(setup.target, yhat, held_out.y)}
+    say(f"{seen} rows: {in_words(setup.target, figures)}")
+    kept = chosen
+    if settings.refit and len(parts.train) < len(setup.source.target):
+        kept = _on_all_rows(folder, setup, chosen, every=every, resume=resume, show=show)
+        say(f"the model is trained anew on all {len(kept.rows.x)} rows, {_epochs(chosen)} epochs")
+    seconds = time.perf_counter() - began
+    _save(folder, settings, kept, figures, trained_on=len(kept.rows.x), seconds=seconds)
+    say(f"{folder.model}  ({seconds:.1f} s)")
+    if report:
+        _report(folder, settings, setup, chosen, held_out, figures, say)
+
+
+def _on_all_rows(folder, setup, chosen, *, every, resume, show) -> Fitted:
+    """The network of all rows, after as many epochs as were best."""
+    nobody, epochs = np.arange(0), _epochs(chosen)
+
+    def watch(records: list[dict[str, Any]], *_: Any) -> None:
+        show("fit on all rows", records[-1]["epoch"], epochs, records[-1])
+
+    return fit_rows(
+        setup,
+        np.arange(len(setup.source.target)),
+        nobody,
+        epochs=epochs,
+        checkpoints=folder.checkpoints("fit-all", every=every),
+        resume=resume,
+        on_epochs=watch,
+    )[0]
+
+
+def _epochs(fitted: Fitted) -> int:
+    """How many epochs its parameters have behind them."""
+    best = fitted.fit.best_epoch
+    return max(1, len(fitted.fit.history.loss) if best is None else best + 1)
+
+
+def _figures_on(parts: Parts) -> tuple[str, np.ndarray]:
+    """The rows that the figures are of, and what they are: the test rows where there are any."""
+    if len(parts.test):
+        return "test", parts.test
+    if len(parts.validation):
+        return "validation", parts.validation
+    return "training", parts.train
+
+
+def _opening(setup: Setup) -> list[str]:
+    """What there is to learn, and from what."""
+    target, parts = setup.target, setup.parts
+    kind = f"{len(target.classes)} classes" if target.classes else "a quantity"
+    sizes = (len(part) for part in parts)
+    return [
+        f"{setup.source.name}: {len(setup.source.target)} rows; target {target.name!r}, {kind}",
+        *setup.notes,
+        "rows to train on {}, to stop by {}, to test on {}".format(*sizes),
+    ]
+
+
+def _ending(fitted: Fitted) -> str:
+    net, history = fitted.model.net, fitted.fit.history
+    sizes = " → ".join(map(str, net.sizes))
+    best = fitted.fit.best_epoch
+    which = "" if best is None else f", of which epoch {best + 1} was best"
+    return f"network {sizes}, {net.activation}: {len(history.loss)} epochs{which}"
+
+
+def _save(folder, settings, fitted, figures, *, trained_on, seconds) -> None:
+    """The model file: the network, and all that has to be known of it."""
+    net, params, preparation, _ = fitted.model
+    metadata = {
+        "preparation": preparation.to_dict(),
+        "settings": dataclasses.asdict(settings),
+        "figures": figures,
+        "trained_on": trained_on,
+        "seconds": seconds,
+    }
+    save(folder.model, net, params, metadata=metadata)
+
+
+def _write_text(path: pathlib.Path, text: str) -> None:
+    replace_file(path, lambda file: file.write(text.encode()))
+
+
+# The report --------------------------------------------------------------------------------------
+
+
+def _report(folder, settings, setup, chosen, held_out, figures, say) -> None:
+    if importlib.util.find_spec("matplotlib") is None:
+        say("no report: it needs matplotlib: pip install 'ffnn_jax[plot]'")
+        return
+    net, params, preparation, _ = chosen.model
+    target, pictures = setup.target, preparation.pixels
+    write_report(
+        folder.report,
+        net,
+        params,
+        train=chosen.rows[:2],
+        held_out=held_out[:2],
+        records=read_metrics(folder.metrics),
+        columns=None if pictures else preparation.groups,
+        classes=list(target.classes) or None,
+        image_shape=pictures and pictures.shape,
+        target=None if target.classes else (target.name, target.mean, target.scale),
+        gradients=check_gradient(chosen),
+        reproduce=f"ffnn train --config {folder.config}",
+        details=_details(settings, setup, chosen, figures),
+    )
+    say(f"{folder.report}")
+
+
+def check_gradient(fitted: Fitted) -> Report:
+    """The gradient of the trained network on a few of its rows, held against float64."""
+    net, params = fitted.model[:2]
+    x, y = fitted.rows.x[:CHECKED], fitted.rows.y[:CHECKED]
+    return check_gradients(loss, (net, params, x, y), argnums=1, transforms=())
+
+
+def _details(settings, setup, chosen, figures) -> dict[str, dict[str, str]]:
+    parts, source = setup.parts, setup.source
+    shape = source.rows.shape
+    return {
+        "Data": {
+            "file": source.name,
+            "rows": f"{len(source.target)}",
+            "columns or pixels": " × ".join(map(str, shape[1:])),
+            "target": setup.target.name,
+            "inputs of the network": f"{chosen.model.net.sizes[0]}",
+            "split": "{} to train, {} to stop by, {} to test".format(*map(len, parts)),
+            "figures": f"on the {figures['on']} rows",
+        },
+        "Settings": {
+            name: f"{value}" for name, value in dataclasses.asdict(settings).items() if value
+        },
+        "Versions": {**libraries(), "device": jax.devices()[0].device_kind},
+    }
