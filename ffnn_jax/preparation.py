@@ -147,7 +147,7 @@ class Target:
         return np.array([known[value] for value in text], np.int32)
 
     def decode(self, yhat: np.ndarray) -> np.ndarray:
-        """From ŷ (N, n_L) the names of the most likely classes, or the quantity in its own units."""
+        """From ŷ (N, n_L) the names of the most likely classes, or the quantity in its units."""
         if self.classes:
             return np.array(self.classes, object)[np.argmax(yhat, axis=-1)]
         outputs = yhat[:, 0].astype(np.float64)

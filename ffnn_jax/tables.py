@@ -46,10 +46,7 @@ def read_table(path: str | os.PathLike[str]) -> "polars.DataFrame":
     if suffix not in TABLES:
         raise TableError(f"{path}: expected a file that ends in {', '.join(TABLES)}")
     try:
-        if suffix in (".parquet", ".pq"):
-            frame = pl.read_parquet(path)
-        else:
-            frame = _read_text(pl, path)
+        frame = pl.read_parquet(path) if suffix in (".parquet", ".pq") else _read_text(pl, path)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise TableError(f"{path}: {_first_line(error)}") from None
     if not frame.width or not frame.height:

@@ -1,6 +1,7 @@
 """Settings: from flags, from TOML, and each with what it can be."""
 
 import jax
+import jax.numpy as jnp
 import optax
 import pytest
 
@@ -69,10 +70,10 @@ def test_schedules_move_the_rate():
         optimizer = make_optimizer(
             Settings(optimizer="sgd", schedule=schedule, learning_rate=1.0), 100
         )
-        state, moved = optimizer.init(0.0), []
+        state, moved = optimizer.init(jnp.zeros(())), []
         for _ in range(100):
             with jax.numpy_dtype_promotion("standard"):  # as optax's schedules need it
-                update, state = optimizer.update(1.0, state)
+                update, state = optimizer.update(jnp.ones(()), state)
             moved.append(-float(update))
         return moved
 

@@ -51,7 +51,7 @@ def _bench(arguments: argparse.Namespace) -> int:
         low, middle, high = found["us_a_step"][name]
         print(
             f"  {name:9}{middle:12,.1f} µs a step ({low:,.1f} to {high:,.1f})   "
-            f"{size / middle * 1e6:14,.0f} examples/s   compiled in {found['compile_s'][name]:.2f} s"
+            f"{size / middle * 1e6:14,.0f} examples/s   compiled {found['compile_s'][name]:.2f} s"
         )
     print(f"  by hand ÷ jax.grad: {found['ratio']:.3f} (median of {rounds} pairs)")
     return 0

@@ -1,7 +1,6 @@
 """`export`: a model as a file that runs elsewhere."""
 
 import argparse
-import json
 import pathlib
 from typing import Any
 

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import pathlib
-import sys
 from typing import Any
 
 from ffnn_jax.cli.progress import Progress
