@@ -23,14 +23,13 @@ from ffnn_jax.backprop import loss
 from ffnn_jax.epochs import Data, Row, Run, advance, drive, repeat, start
 from ffnn_jax.fitting import (
     Fit,
-    History,
     Progress,
     check_dataset,
     check_not_traced,
     check_stopping,
-    history_of,
     interruption,
 )
+from ffnn_jax.history import History, history_of
 from ffnn_jax.network import Network, Params, init
 from ffnn_jax.training import (
     Objective,

@@ -12,7 +12,7 @@ many epochs a call takes is an argument, so the loop is compiled once.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -222,7 +222,10 @@ def drive(
     call: Callable[[Run, int], tuple[Run, Row, jax.Array]],
     run: Run,
     epochs: int,
-    show: Callable[[Run, Table], None],
+    show: Callable[[Run, list[Table]], None],
+    *,
+    before: Sequence[Table] = (),
+    every: int = MOST_EPOCHS,
 ) -> tuple[Run, list[Table], bool]:
     """Calls until there were so many epochs, all has stopped, or Ctrl-C.
 
@@ -232,26 +235,28 @@ def drive(
     Args:
       call: (run, how many epochs at most) -> what `repeat` returns.
       run: where to start.
-      epochs: how many there are to do.
-      show: called after each call with the run and the table of the call.
+      epochs: how many there are to be.
+      show: called after each call with the run and the tables up to then.
+      before: the tables of the epochs that the run has behind it.
+      every: no call goes past a multiple of this many epochs.
 
     Returns:
       (run, the tables in order, whether it was interrupted). The tables may go on beyond the run.
     """
-    tables: list[Table] = []
-    done, count = 0, 1
+    tables = list(before)
+    done, count = sum(len(table.seconds) for table in tables), 1
     try:
         while done < epochs and not np.all(run.stopped):
             began = time.perf_counter()
-            after, rows, taken = call(run, min(count, epochs - done))
+            after, rows, taken = call(run, min(count, epochs - done, every - done % every))
             taken = int(taken)
             rows = Row(*(None if t is None else np.asarray(t, np.float64)[:taken] for t in rows))
             seconds = time.perf_counter() - began
             tables.append(Table(rows, np.full(taken, seconds / taken)))
             run, done = after, done + taken
-            if done > 1:
+            if len(tables) > len(before) + 1:
                 count = max(1, min(int(SECONDS / seconds * taken), 2 * count, MOST_EPOCHS))
-            show(run, tables[-1])
+            show(run, tables)
     except KeyboardInterrupt:
         return run, tables, True
     return run, tables, False

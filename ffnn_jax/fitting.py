@@ -18,9 +18,12 @@ from jax.typing import ArrayLike
 
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
+from ffnn_jax.checkpoint import Checkpoints
 from ffnn_jax.epochs import Data, Row, Run, Stopping, Table, compiled_epochs, drive, start
+from ffnn_jax.history import History, history_of, records_of
 from ffnn_jax.network import Network, Params
 from ffnn_jax.outputs import Loss
+from ffnn_jax.resuming import check_keeping, check_not_beyond, identity_of, keeping
 from ffnn_jax.streaming import Stream
 from ffnn_jax.training import (
     Objective,
@@ -31,25 +34,6 @@ from ffnn_jax.training import (
     check_state,
     init_state,
 )
-
-
-class History(NamedTuple):
-    """What `fit` saw, as NumPy arrays with one entry an epoch.
-
-    Attributes:
-      loss: ℒ on the training data while it was trained on: the mean over the epoch's examples.
-      validation_loss: ℒ on the validation data after the epoch, or None without such data, or
-        without a whole epoch.
-      validation_accuracy: the share of right classes in [0, 1], or None as validation_loss, and
-        where the outputs are no classes.
-      seconds: wall time; the first entry holds the compilation. From the third epoch on several
-        are done in one call, and its time is spread evenly over them.
-    """
-
-    loss: np.ndarray
-    validation_loss: np.ndarray | None
-    validation_accuracy: np.ndarray | None
-    seconds: np.ndarray
 
 
 class Fit(NamedTuple):
@@ -103,6 +87,9 @@ def fit(
     patience: int | None = None,
     min_delta: float = 0.0,
     progress: bool | None = None,
+    checkpoints: Checkpoints | None = None,
+    resume: bool = False,
+    on_epochs: Callable[[list[dict[str, Any]], Params], Any] | None = None,
 ) -> Fit:
     """Trains a network: epochs of `train_epoch`, with a look at validation data after each.
 
@@ -129,6 +116,15 @@ def fit(
         all epochs are run. The count starts anew when a fit goes on from a state.
       min_delta: what an improvement has to exceed, at least 0.
       progress: whether to show a line on stderr; None: only where stderr is a terminal.
+      checkpoints: where everything is saved, every so many epochs and at the end. The folder is
+        locked until `fit` returns.
+      resume: whether to go on from the newest checkpoint that verifies, with the same arguments as
+        before, but for epochs, which may be more: bit for bit as if it had never stopped. Where
+        there is none, the fit starts anew.
+      on_epochs: called after each call of the compiled loop, before it is saved: with a list of
+        {"epoch" (from 1), "loss", "validation_loss", "validation_accuracy" (None where there is
+        none), "seconds"}, one for each epoch, and the parameters after the last of them. After a
+        resume an epoch may come a second time.
 
     Returns:
       `Fit`: params, history and the state to go on from.
@@ -137,7 +133,10 @@ def fit(
       TypeError, ValueError: as `loss`, and for NaN or infinity in the data, a distribution that
         is none, a batch_size that is no int from 1 to N, epochs < 1; neither or both of key and
         state; accumulate that does not divide batch_size; patience < 0, min_delta < 0, or
-        min_delta without patience.
+        min_delta without patience; resume without checkpoints, checkpoints that are there and no
+        resume, or checkpoints of another fit.
+      CheckpointError: another training holds the folder, or no checkpoint in it verifies.
+      OSError: a checkpoint cannot be written.
       NonFiniteLossError: the loss became NaN or infinite; it says at which step, and has the
         result up to the epoch before.
 
@@ -155,6 +154,7 @@ def fit(
     epochs = checks.check_positive_int("epochs", epochs)
     checks.check_switch("progress", progress)
     stopping = check_stopping(patience, min_delta)
+    check_keeping(checkpoints, resume, on_epochs)
     dtype = np.dtype(np.float32)  # of the parameters
     if state is not None:
         dtype = checks.check_params(net.sizes, state.params)
@@ -174,8 +174,23 @@ def fit(
     def call(run, count):
         return compiled_epochs(net, recipe, run, arrays, stopping, count)
 
-    with Progress(epochs, progress, _words) as line:
-        run, tables, interrupted = drive(call, run, epochs, line.show)
+    def identity():
+        return identity_of(net, recipe, arrays, stopping, key if state is None else state, now)
+
+    def after(run, tables):
+        line.show(run, tables)
+        records = records_of(tables, int(run.epochs))
+        if on_epochs is not None and records:
+            on_epochs(records, run.state.params)
+        keeper.save(run, tables)
+
+    with keeping(checkpoints, resume, run, identity) as keeper:
+        check_not_beyond(epochs, keeper)
+        with Progress(epochs, progress, _words, done=keeper.saved) as line:
+            run, tables, interrupted = drive(
+                call, keeper.run, epochs, after, before=keeper.tables, every=keeper.every
+            )
+        keeper.save(run, tables, last=True)
     if interrupted:
         warnings.warn(interruption("fit", int(run.epochs), epochs), stacklevel=2)
     result = fit_of(run, history_of(tables, int(run.epochs)))
@@ -185,20 +200,6 @@ def fit(
 
 
 # What `fit` is made of ---------------------------------------------------------------------------
-
-
-def history_of(tables: list[Table], epochs: int) -> History:
-    """The first so many epochs of the tables, in one array for each field."""
-
-    def column(name: str) -> Any:
-        parts = [getattr(table.rows, name) for table in tables]
-        if name != "loss" and (epochs == 0 or parts[0] is None):
-            return None
-        return np.concatenate(parts)[:epochs] if parts else np.zeros(0)
-
-    seconds = np.concatenate([np.zeros(0), *(table.seconds for table in tables)])
-    loss, validation_loss, accuracy = map(column, Row._fields)
-    return History(loss, validation_loss, accuracy, seconds[:epochs])
 
 
 def fit_of(run: Run, history: History) -> Fit:
@@ -306,9 +307,16 @@ def _words(run: Run, row: Row) -> list[str]:
 class Progress:
     """One line on stderr, written over after every call; in a file, a line an epoch."""
 
-    def __init__(self, epochs: int, shown: bool | None, words: Callable[[Run, Row], list[str]]):
-        """words(run, row) says what an epoch showed."""
-        self.epochs, self.words, self.done = epochs, words, 0
+    def __init__(
+        self,
+        epochs: int,
+        shown: bool | None,
+        words: Callable[[Run, Row], list[str]],
+        *,
+        done: int = 0,
+    ):
+        """words(run, row) says what an epoch showed; done epochs lie behind it."""
+        self.epochs, self.words, self.done, self.begun = epochs, words, done, done
         self.terminal = sys.stderr is not None and sys.stderr.isatty()
         self.shown = self.terminal if shown is None else shown and sys.stderr is not None
 
@@ -319,8 +327,9 @@ class Progress:
         if self.shown and self.terminal:
             print(file=sys.stderr)
 
-    def show(self, run: Run, table: Table) -> None:
+    def show(self, run: Run, tables: list[Table]) -> None:
         """The epochs of one call, and the time left once an epoch went by that did not compile."""
+        table = tables[-1]
         new = len(table.seconds)
         for i in range(new) if self.shown else ():
             if self.terminal and i < new - 1:
@@ -328,7 +337,7 @@ class Progress:
             done = self.done + i + 1
             row = Row(*(None if t is None else t[i] for t in table.rows))
             parts = [f"epoch {done}/{self.epochs}", *self.words(run, row)]
-            if 1 < done < self.epochs:
+            if self.begun + 1 < done < self.epochs:
                 parts.append(f"{(self.epochs - done) * table.seconds[i]:.0f} s left")
             before, after = ("\r\x1b[2K", "") if self.terminal else ("", "\n")
             print(before + "  ".join(parts), end=after, file=sys.stderr, flush=True)

@@ -1,0 +1,189 @@
+"""A fit that is saved as it goes, and goes on from there bit for bit.
+
+A checkpoint of step e holds all that the epochs after e depend on: θ, the state of the optimizer,
+the key that the order of the data is drawn from, what early stopping has seen (all of it the
+`Run`), and the history up to e. Its metadata say of which fit it is.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ffnn_jax.checkpoint import Checkpoints
+from ffnn_jax.checkpoint.leaves import encode, named_leaves, restore
+from ffnn_jax.checkpoint.model import network_fields
+from ffnn_jax.epochs import MOST_EPOCHS, Data, Run, Stopping, Table
+from ffnn_jax.history import History, history_of, table_of
+from ffnn_jax.network import Network
+from ffnn_jax.training import Recipe, TrainState
+
+
+class Saved(NamedTuple):
+    """What one checkpoint holds."""
+
+    run: Run
+    history: History
+
+
+class Keeper:
+    """Saves a fit now and then; without checkpoints it does nothing.
+
+    Attributes:
+      run: where the fit begins, or goes on.
+      tables: of the epochs before that.
+      every: how many epochs lie between two saves.
+      saved: the last epoch that is on the disk, 0 where none is.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints | None,
+        identity: dict[str, Any],
+        run: Run,
+        tables: list[Table],
+    ):
+        self.checkpoints, self.identity, self.run, self.tables = checkpoints, identity, run, tables
+        self.every = MOST_EPOCHS if checkpoints is None else checkpoints.every
+        self.saved = sum(len(table.seconds) for table in tables)
+
+    def save(self, run: Run, tables: list[Table], *, last: bool = False) -> None:
+        """Saves what is to be saved after an epoch, or what is not saved yet after the last."""
+        epochs = int(run.epochs)
+        if self.checkpoints is None or epochs <= self.saved or int(run.bad_batch) >= 0:
+            return
+        if epochs % self.every and not last:
+            return
+        history = history_of(tables, epochs)
+        monitored = history.loss if history.validation_loss is None else history.validation_loss
+        best = bool(monitored[-1] <= monitored.min())
+        metadata = {"fit": self.identity}
+        self.checkpoints.save(epochs, Saved(run, history), metadata=metadata, best=best)
+        self.saved = epochs
+
+
+@contextlib.contextmanager
+def keeping(
+    checkpoints: Checkpoints | None, resume: bool, run: Run, identity: Callable[[], dict[str, Any]]
+) -> Iterator[Keeper]:
+    """A keeper, the folder being locked: at the start of the run, or where it is resumed.
+
+    Args:
+      checkpoints: where to save, or None.
+      resume: whether to go on from the newest that verifies.
+      run: the run before the first epoch.
+      identity: gives `identity_of`; called only where there are checkpoints.
+
+    Raises:
+      ValueError: there are checkpoints and no resume, or those of another fit.
+      CheckpointError: another training holds the folder, or no checkpoint in it verifies.
+    """
+    if checkpoints is None:
+        yield Keeper(None, {}, run, [])
+        return
+    with checkpoints.lock():
+        files, which = checkpoints.files(), json.loads(json.dumps(identity()))
+        if files and not resume:
+            raise ValueError(
+                f"checkpoints: {os.fspath(checkpoints.folder)} holds a training up to epoch "
+                f"{files[0].step}; pass resume=True to go on from there, or take another folder"
+            )
+        found = checkpoints.newest(files)
+        if found is None:
+            yield Keeper(checkpoints, which, run, [])
+            return
+        (manifest, arrays), skipped = found
+        for line in skipped:
+            warnings.warn(f"fit: a checkpoint does not verify: {line}", stacklevel=4)
+        _check_same(checkpoints, which, manifest["metadata"].get("fit"))
+        lengths = {
+            name: np.zeros(manifest["step"]) if f"history/{name}" in arrays else None
+            for name in History._fields
+        }
+        saved = restore(Saved(run, History(**lengths)), arrays)
+        yield Keeper(checkpoints, which, saved.run, [table_of(saved.history)])
+
+
+def identity_of(
+    net: Network,
+    recipe: Recipe,
+    data: Data,
+    stopping: Stopping | None,
+    begin: jax.Array | TrainState,
+    state: TrainState,
+) -> dict[str, Any]:
+    """What has to be the same for a fit to go on as if it had never stopped, as far as we know it.
+
+    The rate inside an optimizer, and what an objective does, cannot be seen from here.
+
+    Args:
+      net: the network; its plan may change.
+      recipe: what the epochs are made of.
+      data: the examples.
+      stopping: when it stops early.
+      begin: the key or state that the fit was given.
+      state: the state before the first epoch.
+    """
+    objective = recipe.objective
+    return {
+        "network": network_fields(net),
+        "number of examples": data.x.shape[0],
+        "batch_size": recipe.batch_size,
+        "accumulate": recipe.accumulate,
+        "objective": getattr(objective, "__qualname__", type(objective).__qualname__),
+        "patience": None if stopping is None else int(stopping.patience),
+        "min_delta": None if stopping is None else float(stopping.min_delta),
+        "optimizer state": _digest(jax.eval_shape(lambda: state.opt_state)),
+        "data": _digest(data[:3]),
+        "validation": _digest(data[3:]),
+        "key or state": _digest(begin),
+    }
+
+
+def check_keeping(checkpoints: Any, resume: Any, on_epochs: Any) -> None:
+    """The arguments of `fit` that are about saving."""
+    if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
+        raise TypeError(
+            f"checkpoints: expected Checkpoints(folder) or None, got {type(checkpoints).__name__}"
+        )
+    if not isinstance(resume, bool):
+        raise TypeError(f"resume: expected True or False, got {resume!r}")
+    if resume and checkpoints is None:
+        raise ValueError("resume: there are no checkpoints to go on from; pass checkpoints=")
+    if on_epochs is not None and not callable(on_epochs):
+        raise TypeError(f"on_epochs: expected a function or None, got {on_epochs!r}")
+
+
+def check_not_beyond(epochs: int, keeper: Keeper) -> None:
+    """The fit that is resumed has not gone further than it is to go."""
+    if keeper.saved > epochs:
+        raise ValueError(f"epochs: {keeper.saved} are in the checkpoints already, got {epochs}")
+
+
+def _check_same(checkpoints: Checkpoints, now: dict[str, Any], then: Any) -> None:
+    folder = os.fspath(checkpoints.folder)
+    if not isinstance(then, dict):
+        raise ValueError(f"checkpoints: those in {folder} were not saved by fit")
+    for name, value in now.items():
+        if then.get(name) != value:
+            raise ValueError(
+                f"checkpoints: those in {folder} are of another fit: its {name} was "
+                f"{then.get(name)}, now it is {value}"
+            )
+
+
+def _digest(tree: Any) -> str:
+    """16 hexadecimal digits of names, shapes, dtypes and, where there are any, values."""
+    rows = [
+        [name, str(leaf.dtype), leaf.shape]
+        if isinstance(leaf, jax.ShapeDtypeStruct)
+        else encode(name, leaf).row
+        for name, leaf in named_leaves(tree)
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
