@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import Formatter
 
 WIDTH = 360.0  # points
 FONT = 10.0  # points
@@ -118,3 +119,22 @@ def few_ticks(axes: "Axes", *, y: bool = True) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     if y:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+
+
+def legend(figure: "Figure", axes: "Axes") -> None:
+    """What the lines and dots are, above them, in rows of three."""
+    handles, names = axes.get_legend_handles_labels()
+    if names:
+        figure.legend(handles, names, loc="outside upper left", ncols=min(len(names), 3))
+
+
+def in_percent() -> "Formatter":
+    """How a tick at a share is written."""
+    from matplotlib.ticker import FuncFormatter
+
+    return FuncFormatter(_percent)
+
+
+def _percent(value: float, position: int) -> str:
+    del position
+    return f"{round(100 * value, 6):g} %".replace("-", "−")

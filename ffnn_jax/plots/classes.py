@@ -13,6 +13,8 @@ from ffnn_jax.plots.canvas import (
     WIDTH,
     canvas,
     columns,
+    in_percent,
+    legend,
     shortened,
     style,
 )
@@ -95,8 +97,6 @@ def reliability(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray)
 
     Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2.
     """
-    from matplotlib.ticker import PercentFormatter
-
     full = np.asarray(count) > 0
     x, y, n = (np.asarray(t, np.float64)[full] for t in (confidence, accuracy, count))
     with style():
@@ -109,6 +109,6 @@ def reliability(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray)
         axes.set(xlim=(-0.03, 1.05), ylim=(-0.03, 1.07))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks(np.linspace(0, 1, 6))
-            axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-        axes.legend(loc="upper left")
+            axis.set_major_formatter(in_percent())
+        legend(figure, axes)
         return figure

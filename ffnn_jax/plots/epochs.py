@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ffnn_jax.plots.canvas import COLOURS, canvas, style
+from ffnn_jax.plots.canvas import COLOURS, canvas, in_percent, legend, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def curves(
     Returns:
       The figure. Losses that fall to less than a twentieth are drawn on a logarithmic scale.
     """
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import MaxNLocator
 
     with style():
         figure, axes = canvas(210, "epoch", label)
@@ -45,14 +45,15 @@ def curves(
         values = np.concatenate([v[np.isfinite(v)] for v in drawn.values()])
         if share:
             _share_limits(axes, values)
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+            axes.yaxis.set_major_formatter(in_percent())
         elif values.size and values.min() > 0 and values.max() > 20 * values.min():
             axes.set_yscale("log")
             _plain_log_ticks(axes)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         if len(epochs) == 1:
             axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
-        _legend(figure, axes)
+        if len(lines) > 1:
+            legend(figure, axes)
         return figure
 
 
@@ -61,10 +62,10 @@ def _number(value: Any) -> float:
 
 
 def _share_limits(axes: "Axes", values: np.ndarray) -> None:
-    """Room of two hundredths about the values, at least, and no further than from 0 to 1."""
-    low, high = (values.min(), values.max()) if values.size else (0, 1)
-    room = max(0.02, 0.08 * (high - low))
-    axes.set_ylim(max(low - room, -0.02), min(high + room, 1.02))
+    """Room about the values, and hardly any beyond 0 and 1."""
+    low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
+    span = max(high - low, 0.05)
+    axes.set_ylim(max(low - 0.1 * span, -0.04 * span), min(high + 0.1 * span, 1 + 0.04 * span))
 
 
 def _plain_log_ticks(axes: "Axes") -> None:
@@ -81,10 +82,3 @@ def _plain_log_ticks(axes: "Axes") -> None:
 def _short_number(value: float, position: int) -> str:
     del position
     return f"{value:g}".replace("-", "−")
-
-
-def _legend(figure: "Figure", axes: "Axes") -> None:
-    """The names of several lines above them, in rows of three."""
-    handles, names = axes.get_legend_handles_labels()
-    if len(names) > 1:
-        figure.legend(handles, names, loc="outside upper left", ncols=min(len(names), 3))

@@ -52,7 +52,7 @@ def data(material: Material) -> Section:
         else "No held-out row is, input for input, among the training rows."
     )
     parts = [paragraph(said, seen)]
-    for title, content in material.details.items():
+    for title, content in (material.details or {}).items():
         parts += [heading(str(title)), _detail(str(title), content)]
     return Section("Data and settings", tuple(parts))
 
@@ -81,10 +81,10 @@ def gradient_check(material: Material) -> Section | None:
         return None
     wrong = [leaf.path for leaf in report.leaves if leaf.ok is False]
     unsure = sum(leaf.ok is None for leaf in report.leaves)
+    more = f", {len(wrong)} wrong" * bool(wrong) + f", {unsure} unsure" * bool(unsure)
     said = (
         f"Of {plural(len(report.leaves), 'gradient')} {len(report.leaves) - len(wrong) - unsure} "
-        f"are right{f', {len(wrong)} wrong' if wrong else ''}{f', {unsure} unsure' if unsure else ''}"
-        f", held against {report.reference}."
+        f"are right{more}, held against {report.reference}."
     )
     rows = [
         [leaf.path, leaf.verdict, f"{leaf.error:.1e}", f"{leaf.autodiff:.1e}",

@@ -50,7 +50,7 @@ def result(material: Material) -> Section:
     shown = tiles(
         [
             (percent(right / N), "held-out accuracy"),
-            (f"{percent(low)[:-2]} to {percent(high)}", "95 % interval (Wilson)"),
+            (f"{percent(low)[:-2]}–{percent(high)}", "95 % interval (Wilson)"),
             (percent(guessed), f"always “{plots.shortened(names[usual], 18)}”"),
             (number(float(outcomes.losses.mean())), "held-out loss"),
         ]
@@ -100,7 +100,7 @@ def classes(material: Material) -> Section:
     )
     drawn = _matrix(counts, names, said)
     listed = _class_table(material, class_scores(counts), learned, "class")
-    return Section("Confusion matrix", (paragraph(said), *drawn, *listed))
+    return Section("Confusion matrix", (paragraph(said), drawn, *listed))
 
 
 def _pairs(counts: np.ndarray) -> list[tuple[int, int]]:
@@ -111,7 +111,7 @@ def _pairs(counts: np.ndarray) -> list[tuple[int, int]]:
     return [(int(i), int(j)) for i, j in places if errors[i, j] > 0]
 
 
-def _matrix(counts: np.ndarray, names: tuple[str, ...], said: str) -> list[Markup]:
+def _matrix(counts: np.ndarray, names: tuple[str, ...], said: str) -> Markup:
     """The drawing, of the most confused classes where there are many."""
     K = len(counts)
     shown = np.arange(K)
@@ -120,7 +120,7 @@ def _matrix(counts: np.ndarray, names: tuple[str, ...], said: str) -> list[Marku
         shown = np.sort(np.argsort(-errors, kind="stable")[:MOST_CLASSES])
     some = (
         f"Drawn are the {MOST_CLASSES} of {K} classes with the most errors."
-        if K > len(shown)
+        if len(shown) < K
         else ""
     )
     alt = (
@@ -132,16 +132,17 @@ def _matrix(counts: np.ndarray, names: tuple[str, ...], said: str) -> list[Marku
         f"the colour, the larger the share of the row. {some}"
     )
     drawing = plots.confusion(counts[np.ix_(shown, shown)], [names[c] for c in shown])
-    parts = [side_by_side(figure("confusion", drawing, alt, caption))]
+    drawn = figure("confusion", drawing, alt, caption)
     pairs = _pairs(counts)
-    if pairs and K > 2:
-        rows = [
-            [names[i], names[j], int(counts[i, j]), Share(counts[i, j] / counts[i].sum())]
-            for i, j in pairs
-        ]
-        headers = ["true", "taken for", "rows", "of the true class"]
-        parts += [heading("Most frequent errors"), table("Most frequent errors", headers, rows)]
-    return parts
+    if not pairs or K == 2:
+        return side_by_side(drawn)
+    rows = [
+        [names[i], names[j], int(counts[i, j]), Share(counts[i, j] / counts[i].sum())]
+        for i, j in pairs
+    ]
+    headers = ["true", "taken for", "rows", "of the true class"]
+    listed = table("Most frequent errors", headers, rows)
+    return side_by_side(drawn, Markup(f"<div>{heading('Most frequent errors')}\n{listed}</div>"))
 
 
 def _class_table(
@@ -150,7 +151,10 @@ def _class_table(
     """Precision, recall and F1, the lowest F1 first where not all are shown."""
     K = len(material.names)
     chosen = np.arange(K)
-    note = "Precision: of those taken for it, how many are. Recall: of those that are, how many are found."
+    note = (
+        "Precision: of those taken for it, how many are it. Recall: of those that are it, how many "
+        "are found."
+    )
     if K > MOST_ROWS:
         chosen = np.argsort(np.nan_to_num(scores.f1, nan=2.0), kind="stable")[:MOST_ROWS]
         note = f"Listed are the {MOST_ROWS} of {K} with the lowest F1. {note}"
@@ -183,12 +187,17 @@ def calibration(material: Material) -> Section | None:
     full = found.count > 0
     sure = float(np.sum(found.confidence[full] * found.count[full]) / found.count.sum())
     right = float(np.sum(found.accuracy[full] * found.count[full]) / found.count.sum())
+    low, high = wilson_interval(round(right * len(truth)), len(truth))
     leaning = (
-        "too sure" if sure > right else "not sure enough" if sure < right else "as sure as right"
+        "it is too sure"
+        if sure > high
+        else "it is not sure enough"
+        if sure < low
+        else "no difference that so many rows could show"
     )
     said = (
-        f"The network says {percent(sure)} on average and is right for {percent(right)}: it is "
-        f"{leaning}; the expected calibration error is {percent(found.ece)}."
+        f"The network is {percent(sure)} sure on average and right for {percent(right)}: "
+        f"{leaning}. The expected calibration error is {percent(found.ece)}."
     )
     alt = f"Reliability diagram in {plural(int(full.sum()), 'bin')} of confidence. {said}"
     drawing = plots.reliability(found.confidence, found.accuracy, found.count)

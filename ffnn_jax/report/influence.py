@@ -16,6 +16,7 @@ from ffnn_jax.report.material import Material
 from ffnn_jax.report.page import Markup, Section, Share, number, paragraph, percent, plural, table
 
 MOST_BARS = 20
+MOST_PATCHES = 8
 
 
 def importance_of(material: Material) -> Importance | None:
@@ -44,10 +45,11 @@ def importance(material: Material, found: Importance | None) -> Section:
         said = "One held-out row alone cannot be shuffled, so nothing is known about its columns."
         return Section(title, (paragraph(said),))
     share = material.kind == "classes"
-    order = np.argsort(-found.means, kind="stable")[:MOST_BARS]
+    is_map = material.columns is None and material.image_shape is not None
+    most = MOST_PATCHES if is_map else MOST_BARS
+    order = np.argsort(-found.means, kind="stable")[:most]
     names = [found.names[i] for i in order]
     means, spreads = found.means[order], found.spreads[order]
-    is_map = material.columns is None and material.image_shape is not None
     measure = "the accuracy falls" if share else "the loss rises"
     where = f"{'the pixels of ' if is_map else ''}{names[0]}"
     said = (
@@ -61,7 +63,8 @@ def importance(material: Material, found: Importance | None) -> Section:
     rows = zip(names, map(as_number, means), map(as_number, spreads), strict=True)
     headers = ["patch" if is_map else "column", _measure(share), "standard deviation"]
     listed = table("Permutation importance", headers, rows)
-    return Section(title, (paragraph(said), drawn, listed, _note(found)))
+    shown = side_by_side(drawn, Markup(f"<div>{listed}</div>"))
+    return Section(title, (paragraph(said), shown, _note(found, most)))
 
 
 def _measure(share: bool) -> str:
@@ -78,7 +81,7 @@ def _bars(names: list[str], means: np.ndarray, spreads: np.ndarray, share: bool)
     )
     alt = f"Bar chart of the {_measure(share)} when a column is shuffled, the largest first: {top}."
     drawing = plots.importance(names, means, spreads, _measure(share), share=share)
-    return side_by_side(figure("importance", drawing, alt))
+    return figure("importance", drawing, alt)
 
 
 def _map(material: Material, found: Importance) -> Markup:
@@ -92,10 +95,10 @@ def _map(material: Material, found: Importance) -> Markup:
     return Markup(f'<div class="map">{image(drawing, f"Map of the image. {said}", said)}</div>')
 
 
-def _note(found: Importance) -> Markup:
+def _note(found: Importance, most: int) -> Markup:
     some = (
-        f"Listed are the {MOST_BARS} most important of {len(found.names)}."
-        if len(found.names) > MOST_BARS
+        f"Listed are the {most} most important of {len(found.names)}."
+        if len(found.names) > most
         else ""
     )
     return paragraph(

@@ -67,8 +67,8 @@ def _known(values: Sequence[float | None]) -> list[float]:
 def _learned(records: Sequence[Mapping[str, Any]], lines: dict[str, list[float | None]]) -> str:
     """The curves in words."""
     seconds = sum(_known(_column(records, "seconds")))
-    took = f" and {number(seconds)} seconds" if seconds else ""
-    said = [f"The training took {plural(len(records), 'epoch')}{took}."]
+    took = f" in {seconds:.{1 if seconds < 100 else 0}f} seconds" if seconds else ""
+    said = [f"There were {plural(len(records), 'epoch')}{took}."]
     for name, line in lines.items():
         values = _known(line)
         lowest = records[int(np.nanargmin(np.array(line, np.float64)))]["epoch"]
@@ -112,7 +112,7 @@ def layers(material: Material) -> Section:
     ]  # fmt: skip
     headers = ["layer", *(label for _, label, _ in MEASURES)]
     note = (
-        "∇a is that of each row's own loss. Where |g′| is that small no gradient comes through: for "
+        "∇a is of each row's own loss. Where |g′| is that small no gradient comes through: for "
         "relu those are the entries that are off, commonly about half."
     )
     parts = [paragraph(said), table("The layers as they are now", headers, rows)]

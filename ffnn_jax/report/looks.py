@@ -45,12 +45,12 @@ nav a { display: inline-block; padding: .2rem 0; }
   background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
 }
 .tile dd {
-  margin: 0; font-size: 1.55rem; font-weight: 650; line-height: 1.2;
-  font-variant-numeric: tabular-nums;
+  margin: 0; font-size: 1.45rem; font-weight: 650; line-height: 1.2;
+  font-variant-numeric: tabular-nums; white-space: nowrap;
 }
 .tile dt { color: var(--soft); font-size: .875rem; line-height: 1.35; }
 .figures {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 30rem));
+  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 29rem));
   gap: 1.5rem 2rem; align-items: start; margin: 1rem 0;
 }
 figure { margin: 0; min-width: 0; }
@@ -74,12 +74,23 @@ th, td {
   padding: .35rem .8rem .35rem 0; text-align: left; vertical-align: top; font-weight: 400;
   border-bottom: 1px solid var(--line);
 }
-thead th { color: var(--soft); font-size: .82rem; white-space: nowrap; vertical-align: bottom; }
-tbody th { font-weight: 600; }
-th + th, td { min-width: 3.5rem; }
-.n { text-align: right; white-space: nowrap; }
+thead th {
+  color: var(--soft); font-size: .82rem; line-height: 1.3; vertical-align: bottom;
+  overflow-wrap: normal;
+}
+tbody th { font-weight: 600; min-width: 3rem; }
+.figures > div { min-width: 0; }
+.figures > div > :first-child { margin-top: 0; }
+td.n, tbody th.n { white-space: nowrap; }
+.n { text-align: right; }
+th:last-child, td:last-child { padding-right: 0; }
 .facts th { color: var(--soft); font-weight: 400; padding-right: 1.5rem; }
 .facts td { overflow-wrap: anywhere; min-width: 9rem; }
+@media (max-width: 30rem) {
+  table { font-size: .84rem; }
+  thead th { font-size: .78rem; }
+  th, td { padding-right: .6rem; }
+}
 pre {
   padding: .8rem 1rem; background: var(--card); border: 1px solid var(--line);
   border-radius: .6rem; font-size: .85rem; line-height: 1.5;

@@ -18,7 +18,7 @@ def escaped(value: Any) -> Markup:
     """A value as HTML; control characters become spaces."""
     if isinstance(value, Markup):
         return value
-    line = "".join(c if c.isprintable() or c in "\n\t" else " " for c in str(value))
+    line = "".join(c if c.isprintable() or c in "\n\t\u00a0" else " " for c in str(value))
     return Markup(html.escape(line, quote=True))
 
 

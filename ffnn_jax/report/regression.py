@@ -28,18 +28,14 @@ def result(material: Material) -> Section:
     if len(scores) > 1:
         return _result_of_several(material, scores)
     s, name, N = scores[0], material.names[0], len(material.outcomes.truth)
-    explained = (
-        f" It explains {percent(s.r2)} of the variance (R² {number(s.r2)})."
-        if s.r2 > 0
-        else f" It explains none of the variance (R² {number(s.r2)})."
+    said = [
+        f"On {plural(N, 'held-out row')} the predicted {name} is off by {number(s.mae)} in the mean",
+        f"(MAE) and {number(s.rmse)} in the root mean square (RMSE); always saying the mean of the",
+        f"training data would be off by {number(s.baseline_mae)} and {number(s.baseline_rmse)}.",
+        f"It explains {percent(max(s.r2, 0.0))} of the variance (R² {number(s.r2)})."
         if math.isfinite(s.r2)
-        else " R² is not defined where all true values are equal."
-    )
-    said = (
-        f"On {plural(N, 'held-out row')} the network misses {name} by {number(s.rmse)} (root mean "
-        f"square) and {number(s.mae)} (mean); always saying the training mean misses by "
-        f"{number(s.baseline_rmse)} and {number(s.baseline_mae)}.{explained}"
-    )
+        else "R² is not defined where all true values are equal.",
+    ]
     shown = tiles(
         [
             (number(s.r2), "held-out R²"),
@@ -48,7 +44,7 @@ def result(material: Material) -> Section:
             (number(float(material.outcomes.losses.mean())), "held-out loss"),
         ]
     )
-    return Section("Result", (paragraph(said), shown))
+    return Section("Result", (paragraph(*said), shown))
 
 
 def _result_of_several(material: Material, scores: list[QuantityScores]) -> Section:
@@ -83,9 +79,7 @@ def residuals(material: Material) -> Section:
     figures: list[Markup] = []
     for j in shown:
         figures += _drawn(material, int(j), scores[j])
-    first = scores[shown[0]]
-    side = "too high" if first.bias > 0 else "too low"
-    said = f"On average the prediction of {names[shown[0]]} is {number(abs(first.bias))} {side}."
+    said = " ".join(_leaning(material, int(j), scores[j]) for j in shown)
     some = (
         f"Drawn are the {MOST_DRAWN} of {len(names)} quantities with the lowest R²."
         if len(names) > MOST_DRAWN
@@ -94,19 +88,26 @@ def residuals(material: Material) -> Section:
     return Section("Residuals", (paragraph(said, some), side_by_side(*figures)))
 
 
+def _leaning(material: Material, j: int, s: QuantityScores) -> str:
+    """Where the residuals of one quantity lie, in a sentence."""
+    error = material.outcomes.predicted[:, j] - material.outcomes.truth[:, j]
+    low, high = (number(float(t)) for t in np.quantile(error, [0.05, 0.95]))
+    side = "too high" if s.bias > 0 else "too low"
+    return (
+        f"The predicted {material.names[j]} is {number(abs(s.bias))} {side} on average; nine of "
+        f"ten residuals lie from {low} to {high}."
+    )
+
+
 def _drawn(material: Material, j: int, s: QuantityScores) -> list[Markup]:
     name = material.names[j]
     truth, predicted = material.outcomes.truth[:, j], material.outcomes.predicted[:, j]
-    low, middle, high = np.quantile(predicted - truth, [0.05, 0.5, 0.95])
     scatter = (
         f"Scatter plot of {plural(len(truth), 'held-out row')}: predicted {name} from "
         f"{number(float(predicted.min()))} to {number(float(predicted.max()))}, true from "
         f"{number(float(truth.min()))} to {number(float(truth.max()))}; R² is {number(s.r2)}."
     )
-    spread = (
-        f"Histogram of predicted minus true {name}: the median is {number(float(middle))}, and 90 % "
-        f"lie from {number(float(low))} to {number(float(high))}; the mean is {number(s.bias)}."
-    )
+    spread = f"Histogram of predicted minus true {name}. {_leaning(material, j, s)}"
     return [
         figure(f"predicted-{j}", plots.predicted_and_true(truth, predicted, name), scatter),
         figure(f"residuals-{j}", plots.residual_distribution(predicted - truth, name), spread),

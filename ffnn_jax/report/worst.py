@@ -3,9 +3,9 @@
 import numpy as np
 
 from ffnn_jax import plots
-from ffnn_jax.report.influence import columns_of
 from ffnn_jax.report.embed import image
 from ffnn_jax.report.importance import Importance
+from ffnn_jax.report.influence import columns_of
 from ffnn_jax.report.material import Material, value_of
 from ffnn_jax.report.page import Markup, Section, number, paragraph, percent, table
 
@@ -91,7 +91,7 @@ def _verdict(material: Material, i: int) -> tuple[str, str, str]:
 
 
 def _rows(material: Material, chosen: np.ndarray, found: Importance | None) -> list[Markup]:
-    columns = list(columns_of(material))
+    outcomes, columns = material.outcomes, list(columns_of(material))
     if found is not None:
         order = np.argsort(-found.means, kind="stable")
         columns = [columns[i] for i in order]
@@ -101,8 +101,10 @@ def _rows(material: Material, chosen: np.ndarray, found: Importance | None) -> l
     rows = []
     for i in chosen:
         true, predicted, sure = _verdict(material, int(i))
+        if material.kind == "quantities" and len(material.names) == 1:  # numbers stand right
+            true, predicted = (float(t[i, 0]) for t in (outcomes.truth, outcomes.predicted))
         row = [int(i), true, predicted, *([sure] if surely else [])]
-        row.append(number(float(material.outcomes.losses[i])))
+        row.append(float(outcomes.losses[i]))
         rows.append([*row, *(value_of(material, column, int(i)) for column in columns)])
     listed = table(
         "Worst errors", [*headers, *(plots.shortened(name, 18) for name, _ in columns)], rows

@@ -8,9 +8,10 @@ from typing import Any
 from ffnn_jax.gradcheck import Report
 from ffnn_jax.network import Network, Params
 from ffnn_jax.report import about, classification, influence, learning, regression
+from ffnn_jax.report.arguments import Examples, Target
 from ffnn_jax.report.importance import Columns
 from ffnn_jax.report.looks import STYLE
-from ffnn_jax.report.material import Examples, Material, Target, gather
+from ffnn_jax.report.material import Material, gather
 from ffnn_jax.report.page import Section, document
 from ffnn_jax.report.worst import worst
 
@@ -61,8 +62,8 @@ def write_report(
     material = gather(
         net,
         params,
-        train=train,
-        held_out=held_out,
+        train,
+        held_out,
         records=records,
         columns=columns,
         classes=classes,
