@@ -1,0 +1,140 @@
+"""How every drawing looks: its size, letters and colours, and names that fit.
+
+A figure is `WIDTH` points wide, which is about a phone's width in pixels, with letters of `FONT`
+points: it can be shown at any width from a phone's on. There is one panel a figure; who wants
+several sets them side by side. Colours are those of Okabe and Ito ("Color Universal Design",
+2008), told apart by colour-blind people too; no meaning hangs on colour alone.
+
+Nothing here touches pyplot or the global settings.
+"""
+
+import unicodedata
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import Formatter
+
+WIDTH = 360.0  # points
+FONT = 10.0  # points
+INK, LINES = "#1b1f24", "#8a939d"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
+
+STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same everywhere
+    "font.size": FONT,
+    "axes.labelsize": FONT,
+    "axes.titlesize": FONT,
+    "xtick.labelsize": FONT,
+    "ytick.labelsize": FONT,
+    "legend.fontsize": FONT,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.color": LINES,
+    "ytick.color": LINES,
+    "axes.edgecolor": LINES,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "legend.frameon": False,
+    "grid.color": LINES,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4,
+    "axes.unicode_minus": True,
+    "axes.formatter.use_mathtext": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ffnn_jax",
+}
+
+
+@contextmanager
+def style():
+    """Matplotlib's settings for a drawing, and for saving it, whatever the user's own are.
+
+    Raises:
+      ModuleNotFoundError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib.style
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"matplotlib is needed ({error}): pip install 'ffnn_jax[plot]'", name=error.name
+        ) from error
+    with matplotlib.style.context(["default", STYLE]):
+        yield
+
+
+def shortened(name: Any, width: int = 16) -> str:
+    """A name on one line, of at most so many letters, the last of them an ellipsis if it is cut.
+
+    A letter of East Asian width counts two.
+
+    Example:
+      >>> shortened("mean radius of the nucleus", 12)
+      'mean radius…'
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(name)).split())
+    taken, used = "", 0
+    for letter in line:
+        used += 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        if used > width:
+            while taken and columns(taken) > width - 1:
+                taken = taken[:-1]
+            return taken.rstrip() + "…"
+        taken += letter
+    return taken
+
+
+def columns(text: str) -> int:
+    """How many letters wide a text is."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def canvas(height: float, across: str, up: str, *, width: float = WIDTH) -> tuple["Figure", "Axes"]:
+    """An empty figure of so many points, with the labels of its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(across, parse_math=False)
+    axes.set_ylabel(up, parse_math=False)
+    axes.set_axisbelow(True)
+    axes.grid(True)
+    return figure, axes
+
+
+def few_ticks(axes: "Axes", *, y: bool = True) -> None:
+    """So few ticks that their numbers never touch."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    if y:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+
+
+def legend(figure: "Figure", axes: "Axes") -> None:
+    """What the lines and dots are, above them, in rows of three."""
+    handles, names = axes.get_legend_handles_labels()
+    if names:
+        figure.legend(handles, names, loc="outside upper left", ncols=min(len(names), 3))
+
+
+def in_percent() -> "Formatter":
+    """How a tick at a share is written."""
+    from matplotlib.ticker import FuncFormatter
+
+    return FuncFormatter(_percent)
+
+
+def _percent(value: float, position: int) -> str:
+    del position
+    return f"{round(100 * value, 6):g} %".replace("-", "−")

@@ -1,0 +1,84 @@
+"""Quantities over the epochs."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ffnn_jax.plots.canvas import COLOURS, canvas, in_percent, legend, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MARKERS = "os^Dvp"
+
+
+def curves(
+    epochs: Sequence[float],
+    lines: dict[str, Sequence[float | None]],
+    label: str,
+    *,
+    share: bool = False,
+) -> "Figure":
+    """Quantities over the epochs: losses, accuracies, or one figure of every layer.
+
+    Args:
+      epochs: their numbers.
+      lines: a name -> a value for each epoch; None, or what is not finite, leaves a gap. At most
+        six lines.
+      label: what is drawn, with its unit.
+      share: whether values are shares, drawn in percent.
+
+    Returns:
+      The figure. Losses that fall to less than a twentieth are drawn on a logarithmic scale.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    with style():
+        figure, axes = canvas(210, "epoch", label)
+        drawn = {name: np.array([_number(v) for v in values]) for name, values in lines.items()}
+        marked = len(epochs) <= 30
+        for i, (name, values) in enumerate(drawn.items()):
+            look = {"marker": MARKERS[i] if marked else "", "color": COLOURS[i]}
+            axes.plot(epochs, values, label=name, linestyle=("-", "--", "-.")[i % 3], **look)
+        values = np.concatenate([v[np.isfinite(v)] for v in drawn.values()])
+        if share:
+            _share_limits(axes, values)
+            axes.yaxis.set_major_formatter(in_percent())
+        elif values.size and values.min() > 0 and values.max() > 20 * values.min():
+            axes.set_yscale("log")
+            _plain_log_ticks(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        if len(epochs) == 1:
+            axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
+        if len(lines) > 1:
+            legend(figure, axes)
+        return figure
+
+
+def _number(value: Any) -> float:
+    return float(value) if value is not None and np.isfinite(value) else np.nan
+
+
+def _share_limits(axes: "Axes", values: np.ndarray) -> None:
+    """Room about the values, and hardly any beyond 0 and 1."""
+    low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
+    span = max(high - low, 0.05)
+    axes.set_ylim(max(low - 0.1 * span, -0.04 * span), min(high + 0.1 * span, 1 + 0.04 * span))
+
+
+def _plain_log_ticks(axes: "Axes") -> None:
+    """Ticks as 0.01, 0.1, 1 and no powers; between them 2 and 5 where there are few."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_ylim()
+    between = (1.0, 2.0, 5.0) if np.log10(high / low) < 2.5 else (1.0,)
+    axes.yaxis.set_major_locator(LogLocator(subs=between, numticks=8))
+    axes.yaxis.set_major_formatter(FuncFormatter(_short_number))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _short_number(value: float, position: int) -> str:
+    del position
+    return f"{value:g}".replace("-", "−")

@@ -1,0 +1,102 @@
+"""How the units of each hidden layer are doing: sizes of a_k and ∇a_k, and who no longer learns.
+
+  mean |a_k|  = Σ_i s_i (1/n_k) Σ_j |a_kij|          s_i = w_i / Σ_i w_i, 1/N without weights
+  mean |∇a_k| = Σ_i s_i (1/n_k) Σ_j |∂ℓ_i/∂a_kij|    = (1/n_k) Σ_i Σ_j |∂ℒ/∂a_kij|
+
+since ∂ℒ/∂a_kij = s_i ∂ℓ_i/∂a_kij. Of an entry a_kij no gradient comes through where g′(a_kij) is
+almost 0; a unit for which that is so at every example, and whose h is almost 0 too, is dead: it
+says nothing and learns nothing. One rule for every activation, with the bound `QUIET`:
+
+  activation          saturated, |g′| < QUIET              dead, at every example
+  relu                a ≤ 0: off, about half of them       a ≤ 0
+  gelu, silu          a < −3.7; a < −8.9                   a < −3.7; a < −9.1
+  sigmoid, softplus   |a| > 6.9; a < −6.9                  a < −6.9
+  tanh, elu, selu     |a| > 4.1; a < −6.9; a < −7.5        never: |h| is then 1 or more, not 0
+  identity, leaky     never: g′ is 1, or at least 0.01     never
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from ffnn_jax import network
+from ffnn_jax.activations import ACTIVATIONS
+from ffnn_jax.backprop import gradients
+from ffnn_jax.network import Network, Params, at_least_float32
+
+QUIET = 1e-3  # below this g′ passes no gradient worth the name, and h says nothing
+
+
+def unit_statistics(
+    net: Network, params: Params, x: ArrayLike, y: Any, *, weights: ArrayLike | None = None
+) -> list[dict[str, Any]]:
+    """Four figures of each hidden layer, for a record of the training or a picture of it.
+
+    It is compiled once for each network and shape of x, and takes all of x at once: hand over a
+    sample of a few hundred rows, always the same.
+
+    Args:
+      net: the network.
+      params: its parameters, a tuple of `Layer(W, b)` of one floating dtype.
+      x: (*batch, n_0).
+      y: as for `loss`.
+      weights: (*batch,), as for `loss`. An example of weight 0 counts nowhere.
+
+    Returns:
+      A dict for each hidden layer, of what JSON has: "layer" (k, from 1), "activation" (its name),
+      "mean_abs_a", "mean_abs_grad_a", "dead" (the share of units), "saturated" (the share of
+      entries); shares lie in [0, 1]. An empty list where there is no hidden layer.
+
+    Raises:
+      TypeError, ValueError: as `loss`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> import ffnn_jax as ffnn
+      >>> from ffnn_jax.units import unit_statistics
+      >>> net = ffnn.Network((3, 4, 2), output="softmax")
+      >>> params = ffnn.init(net, jax.random.key(0))
+      >>> unit_statistics(net, params, jnp.zeros((5, 3)), jnp.zeros(5, jnp.int32))[0]["dead"]
+      1.0
+    """
+    params, x, y, weights = network.as_examples(net, params, x, y, weights)
+    columns = _statistics(net, params, x, y, weights)
+    return [
+        {"layer": k, "activation": name, **{key: float(value) for key, value in row.items()}}
+        for k, (name, row) in enumerate(zip(net.activations, columns, strict=True), start=1)
+    ]
+
+
+@jax.jit
+def _statistics(net, params, x, y, weights):
+    tape = network.run(net, params, x)
+    _, grads = gradients(net, params, x, y, weights=weights)
+    rows = []
+    for k, name in enumerate(net.activations, start=1):
+        a, h, grad_a = tape.a[k - 1], tape.h[k], grads.a[k - 1]
+        g = ACTIVATIONS[name]
+        saturated = jnp.abs(g.derivative(a if g.keep == "a" else h)) < QUIET
+        dead = saturated & (jnp.abs(h) < QUIET)
+        if weights is not None:
+            dead |= jnp.expand_dims(weights == 0, -1)
+        rows.append(
+            {
+                "mean_abs_a": _mean(jnp.abs(a), weights),
+                "mean_abs_grad_a": jnp.sum(_wide(jnp.abs(grad_a))) / a.shape[-1],
+                "dead": jnp.mean(jnp.all(dead, axis=tuple(range(a.ndim - 1)))),
+                "saturated": _mean(saturated, weights),
+            }
+        )
+    return rows
+
+
+def _mean(entries, weights):
+    """The mean over units, then the weighted mean over examples."""
+    return network.mean(jnp.mean(_wide(entries), axis=-1), weights)
+
+
+def _wide(entries):
+    """In a dtype in which many can be summed."""
+    return entries.astype(at_least_float32(entries.dtype))
