@@ -41,7 +41,13 @@ class Gradients(NamedTuple):
 
 
 def gradients(
-    net: Network, params: Params, x: ArrayLike, y: Any, *, weights: ArrayLike | None = None
+    net: Network,
+    params: Params,
+    x: ArrayLike,
+    y: Any,
+    *,
+    weights: ArrayLike | None = None,
+    dropout_key: jax.Array | None = None,
 ) -> tuple[jax.Array, Gradients]:
     """The loss and every gradient of it, by one forward pass and one sweep.
 
@@ -51,18 +57,25 @@ def gradients(
       (ℒ, `Gradients`).
     """
     params, h_0, y, w = network.as_examples(net, params, x, y, weights)
-    kept = forward(net, params, h_0)
+    network.check_dropout_key(net, dropout_key)
+    kept = forward(net, params, h_0, dropout_key)
     a_L = kept[-1]
     value = network.batch_loss(net, a_L, y, w)
     share = network.shares(a_L, w)
     yhat = OUTPUTS[net.output].value(a_L)
     grad_yhat = share * outputs.grad_yhat(network.loss_of(net), yhat, y)
     grad_a_L = share * outputs.grad_a(net.output, network.loss_of(net), a_L, y)
-    return value, Gradients(*sweep(net, params, h_0, kept, grad_a_L), grad_yhat)
+    return value, Gradients(*sweep(net, params, h_0, kept, grad_a_L, dropout_key), grad_yhat)
 
 
 def loss(
-    net: Network, params: Params, x: ArrayLike, y: Any, *, weights: ArrayLike | None = None
+    net: Network,
+    params: Params,
+    x: ArrayLike,
+    y: Any,
+    *,
+    weights: ArrayLike | None = None,
+    dropout_key: jax.Array | None = None,
 ) -> jax.Array:
     """ℒ = Σ_i w_i ℓ_i / Σ_i w_i; `jax.grad` of it runs the sweep.
 
@@ -74,13 +87,16 @@ def loss(
         cross-entropies; with one output also numbers (*batch,). A `Loss` of your own gets y as
         you passed it: any pytree of arrays with the leading shape of the batch.
       weights: (*batch,) none negative, not all 0; None is 1 for each example.
+      dropout_key: a PRNG key; with it units are left out at the rates of the network, the same ones
+        for the same key, whatever the dtype, transform or mesh. None: nothing is left out. Inside
+        `jax.shard_map` each device needs its own: `jax.random.fold_in(key, index)`.
 
     Returns:
       A scalar in the dtype of the parameters: the mean over examples, the sum over outputs.
 
     Raises:
       TypeError: an argument of the wrong structure or dtype, such as integer x.
-      ValueError: a shape that does not fit the network or x, an empty batch, a class outside
+      ValueError: a dropout_key for a network without dropout, a shape that does not fit the network or x, an empty batch, a class outside
         0 … n_L − 1, negative weights, or weights that sum to 0. Values are looked at where there
         are any: under `jit` a class outside is one that no output stands for.
 
@@ -95,28 +111,36 @@ def loss(
       (4, 3)
     """
     examples = network.as_examples(net, params, x, y, weights)
+    network.check_dropout_key(net, dropout_key)
+    args = (*examples, dropout_key)
     if _in_blocks(net, *examples):
-        return _with_rule(_block_loss, _block_loss_forward, _block_loss_backward, net, examples)
-    return _with_rule(_loss, _loss_forward, _loss_backward, net, examples)
+        return _with_rule(_block_loss, _block_loss_forward, _block_loss_backward, net, args)
+    return _with_rule(_loss, _loss_forward, _loss_backward, net, args)
 
 
-def apply(net: Network, params: Params, x: ArrayLike) -> jax.Array:
+def apply(
+    net: Network, params: Params, x: ArrayLike, *, dropout_key: jax.Array | None = None
+) -> jax.Array:
     """ŷ = O(a_L); reverse-mode differentiation of it runs the sweep.
 
     Args:
       net: the network.
       params: its parameters, a tuple of `Layer(W, b)` of one floating dtype.
       x: (*batch, n_0), any floating dtype; it is cast to that of the parameters.
+      dropout_key: as for `loss`.
 
     Returns:
       ŷ, (*batch, n_L), in the dtype of the parameters.
 
     Raises:
       TypeError: params or x of the wrong structure or dtype.
-      ValueError: params or x of a shape that does not fit the network, or an empty batch.
+      ValueError: params or x of a shape that does not fit the network, an empty batch, or a
+        dropout_key for a network without dropout.
     """
     inputs = network.as_inputs(net, params, x)
-    return _with_rule(_apply, _apply_forward, _apply_backward, net, inputs)
+    network.check_dropout_key(net, dropout_key)
+    args = (*inputs, dropout_key)
+    return _with_rule(_apply, _apply_forward, _apply_backward, net, args)
 
 
 # The rules ---------------------------------------------------------------------------------------
@@ -145,24 +169,24 @@ def _with_rule(plain, forward, backward, net, args):
     return rule(*leaves)
 
 
-def _loss(net, params, x, y, weights):
-    return network.batch_loss(net, forward(net, params, x)[-1], y, weights)
+def _loss(net, params, x, y, weights, key):
+    return network.batch_loss(net, forward(net, params, x, key)[-1], y, weights)
 
 
-def _loss_forward(net, params, x, y, weights):
-    kept = forward(net, params, x)
+def _loss_forward(net, params, x, y, weights, key):
+    kept = forward(net, params, x, key)
     value = network.batch_loss(net, kept[-1], y, weights)
-    return value, (params, x, y, weights, value, kept)
+    return value, (params, x, y, weights, key, value, kept)
 
 
 def _loss_backward(net, residuals, grad_loss):
-    params, x, y, weights, value, kept = residuals
+    params, x, y, weights, key, value, kept = residuals
     a_L = kept[-1]
     share = network.shares(a_L, weights, grad_loss)
     grad_a_L = share * outputs.grad_a(net.output, network.loss_of(net), a_L, y)
-    grad_params, _, grads_h = sweep(net, params, x, kept, grad_a_L)
+    grad_params, _, grads_h = sweep(net, params, x, kept, grad_a_L, key)
     losses, grad_y = _grad_y(net, a_L, y, share)
-    return grad_params, grads_h[0], grad_y, _grad_weights(weights, losses, value, grad_loss)
+    return grad_params, grads_h[0], grad_y, _grad_weights(weights, losses, value, grad_loss), None
 
 
 def _grad_y(net, a_L, y, share):
@@ -207,37 +231,37 @@ def _in_blocks(net, params, x, y, weights) -> bool:
     return wanted and kind and wide and not placed
 
 
-def _block_loss(net, params, x, y, weights):
-    return _block_loss_forward(net, params, x, y, weights)[0]
+def _block_loss(net, params, x, y, weights, key):
+    return _block_loss_forward(net, params, x, y, weights, key)[0]
 
 
-def _block_loss_forward(net, params, x, y, weights):
-    kept = forward(net, params[:-1], x)
-    h = _rows(_last_hidden(net, x, kept))
+def _block_loss_forward(net, params, x, y, weights, key):
+    kept = forward(net, params[:-1], x, key)
+    h = _rows(_last_hidden(net, x, kept, key))
     losses, log_total = classes.losses(params[-1], h, y.reshape(-1), net.plan.compute_dtype)
     losses = losses.reshape(y.shape)
     value = network.mean(losses, weights)
-    return value, (params, x, y, weights, value, kept, losses, log_total)
+    return value, (params, x, y, weights, key, value, kept, losses, log_total)
 
 
 def _block_loss_backward(net, residuals, grad_loss):
-    params, x, y, weights, value, kept, losses, log_total = residuals
-    h = _last_hidden(net, x, kept)
+    params, x, y, weights, key, value, kept, losses, log_total = residuals
+    h = _last_hidden(net, x, kept, key)
     share = jnp.broadcast_to(network.shares(h, weights, grad_loss), (*y.shape, 1)).reshape(-1)
     layer, grad_h = classes.gradients(
         params[-1], _rows(h), y.reshape(-1), log_total, share, net.plan.compute_dtype
     )
     grad_h, grad_params = grad_h.reshape(h.shape), (layer,)
     if kept:
-        _, derivative = h_and_derivative(net, net.depth - 1, kept[-1], grad_h)
-        lower, _, grads_h = sweep(net, params[:-1], x, kept, grad_h * derivative)
+        _, derivative = h_and_derivative(net, net.depth - 1, kept[-1], grad_h, key)
+        lower, _, grads_h = sweep(net, params[:-1], x, kept, grad_h * derivative, key)
         grad_h, grad_params = grads_h[0], (*lower, layer)
-    return grad_params, grad_h, None, _grad_weights(weights, losses, value, grad_loss)
+    return grad_params, grad_h, None, _grad_weights(weights, losses, value, grad_loss), None
 
 
-def _last_hidden(net: Network, x: jax.Array, kept: Kept) -> jax.Array:
+def _last_hidden(net: Network, x: jax.Array, kept: Kept, key: jax.Array | None) -> jax.Array:
     """h_{L−1}, with the last of what was kept being that of layer L − 1."""
-    return hidden_of(net, len(kept), kept[-1]) if kept else x
+    return hidden_of(net, len(kept), kept[-1], key) if kept else x
 
 
 def _rows(h: jax.Array) -> jax.Array:
@@ -248,18 +272,18 @@ def _rows(h: jax.Array) -> jax.Array:
 # The rule of apply
 
 
-def _apply(net, params, x):
-    return OUTPUTS[net.output].value(forward(net, params, x)[-1])
+def _apply(net, params, x, key):
+    return OUTPUTS[net.output].value(forward(net, params, x, key)[-1])
 
 
-def _apply_forward(net, params, x):
-    kept = forward(net, params, x)
-    return OUTPUTS[net.output].value(kept[-1]), (params, x, kept)
+def _apply_forward(net, params, x, key):
+    kept = forward(net, params, x, key)
+    return OUTPUTS[net.output].value(kept[-1]), (params, x, key, kept)
 
 
 def _apply_backward(net, residuals, grad_yhat):
-    params, x, kept = residuals
+    params, x, key, kept = residuals
     output = OUTPUTS[net.output]
     grad_a_L = output.pullback(output.value(kept[-1]), grad_yhat)  # ∇a_L = J_Oᵀ ∇ŷ
-    grad_params, _, grads_h = sweep(net, params, x, kept, grad_a_L)
-    return grad_params, grads_h[0]
+    grad_params, _, grads_h = sweep(net, params, x, kept, grad_a_L, key)
+    return grad_params, grads_h[0], None

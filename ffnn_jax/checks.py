@@ -120,6 +120,16 @@ def _real_number(argument: str, value: Any, expected: str) -> np.ndarray | None:
     return number
 
 
+def check_dropout_rate(argument: str, value: Any) -> float:
+    """A rate from 0 on and below 1, also to 16 bits; a bool is none."""
+    rate = _real_number(argument, value, "a rate in [0, 1)")
+    if rate is None:
+        raise TypeError(f"{argument}: expected a rate that is known, got {value!r}")
+    if not 0 <= rate <= 1 - 2**-16:
+        raise ValueError(f"{argument}: expected a rate in [0, 1), got {value!r}")
+    return float(rate)
+
+
 def check_float_dtype(argument: str, dtype: Any) -> np.dtype:
     """A floating dtype that JAX will really give, as a NumPy dtype."""
     try:

@@ -87,10 +87,15 @@ def cotangent_like(primal: jax.Array, cotangent: jax.Array) -> jax.Array:
     axes = _varying_axes(cotangent) - _varying_axes(primal)
     if axes:
         cotangent = jax.lax.psum(cotangent, tuple(sorted(axes)))
-    home = _home(primal, cotangent)
-    if home is not None and jax.typeof(cotangent).sharding != home:
-        cotangent = jax.sharding.reshard(cotangent, home)
-    return cotangent
+    return placed_like(primal, cotangent)
+
+
+def placed_like(like: jax.Array, t: jax.Array) -> jax.Array:
+    """t moved to where an array of its shape lives, on a mesh of Explicit axes."""
+    home = _home(like, t)
+    if home is not None and jax.typeof(t).sharding != home:
+        t = jax.sharding.reshard(t, home)
+    return t
 
 
 def _home(primal: jax.Array, *others: jax.Array) -> jax.sharding.NamedSharding | None:

@@ -2,6 +2,8 @@
 
   h_0 = x        a_k = W_k h_{k−1} + b_k        h_k = g(a_k)        ŷ = O(a_L)
 
+and with a key for dropout h_k = m_k ⊙ g(a_k) / (1 − p_k).
+
 The functions that end in `_autodiff` are this forward pass and nothing else: JAX differentiates
 them by itself. `backprop` gives the same values with the gradient written by hand.
 """
@@ -19,6 +21,7 @@ from jax.typing import ArrayLike, DTypeLike
 from ffnn_jax import checks, outputs
 from ffnn_jax.activations import ACTIVATIONS, RELU_FAMILY
 from ffnn_jax.dense import dense
+from ffnn_jax.dropout import drop, mask
 from ffnn_jax.outputs import LOSSES, OUTPUTS, OWN_LOSS, Loss
 
 INITIALIZERS = (
@@ -52,7 +55,8 @@ class Tape(NamedTuple):
 
     Attributes:
       a: (a_1, …, a_L), the pre-activations; `a[k-1]` is (*batch, n_k).
-      h: (h_0 = x, h_1, …, h_{L−1}), the activations; `h[k]` is (*batch, n_k).
+      h: (h_0 = x, h_1, …, h_{L−1}), the activations, as the next layer sees them: after dropout;
+        `h[k]` is (*batch, n_k).
       yhat: ŷ = O(a_L), (*batch, n_L).
     """
 
@@ -111,12 +115,15 @@ class Network:
       loss: squared_error, cross_entropy, binary_cross_entropy, a `Loss` of your own, or None for
         the one that belongs to the output (in that order: linear, softmax, logistic), whose name
         then stands here. Any loss goes with any output; a cross-entropy needs ŷ from 0 to 1.
+      dropout: p in [0, 1), how often a unit is left out, one rate for all hidden layers or a tuple
+        of L − 1; keyword only. Nothing is left out but where a function is given a `dropout_key`:
+        as in training, and not in use. A rate is drawn to 16 bits.
       plan: how to compute it; see `Plan`.
 
     Raises:
-      TypeError: a size is not an int; an activation, output or loss is not a name.
-      ValueError: fewer than two sizes, a size below 1, an unknown name, or a wrong number of
-        activations.
+      TypeError: a size is not an int; an activation, output or loss is not a name; a rate no number.
+      ValueError: fewer than two sizes, a size below 1, an unknown name, a wrong number of
+        activations or rates, a rate outside [0, 1), or a rate without a hidden layer.
 
     Example:
       >>> import ffnn_jax as ffnn
@@ -128,6 +135,7 @@ class Network:
     activation: str | tuple[str, ...] = "relu"
     output: str = "linear"
     loss: str | Loss | None = None
+    dropout: float | tuple[float, ...] = dataclasses.field(default=0.0, kw_only=True)
     plan: Plan = Plan()
 
     def __post_init__(self) -> None:
@@ -143,6 +151,7 @@ class Network:
             raise TypeError(f"loss: expected a name or a Loss, got {self.loss!r}; wrap it in Loss")
         elif not isinstance(self.loss, Loss):
             checks.check_name("loss", self.loss, LOSSES)
+        object.__setattr__(self, "dropout", self._checked_dropout())
         if not isinstance(self.plan, Plan):
             raise TypeError(f"plan: expected a Plan, got {self.plan!r}")
 
@@ -162,6 +171,23 @@ class Network:
             for k, name in enumerate(self.activation)
         )
 
+    def _checked_dropout(self) -> float | tuple[float, ...]:
+        if not isinstance(self.dropout, tuple | list):
+            rate = checks.check_dropout_rate("dropout", self.dropout)
+            if rate and self.depth == 1:
+                raise ValueError(
+                    f"dropout: expected 0 without hidden layers, got {rate} for sizes {self.sizes}"
+                )
+            return rate
+        if len(self.dropout) != self.depth - 1:
+            raise ValueError(
+                f"dropout: expected one rate, or {self.depth - 1} for the hidden layers of "
+                f"sizes {self.sizes}; got {len(self.dropout)}"
+            )
+        return tuple(
+            checks.check_dropout_rate(f"dropout[{k}]", rate) for k, rate in enumerate(self.dropout)
+        )
+
     @property
     def depth(self) -> int:
         """L, the number of layers with parameters."""
@@ -173,6 +199,17 @@ class Network:
         if isinstance(self.activation, str):
             return (self.activation,) * (self.depth - 1)
         return self.activation
+
+    @property
+    def dropouts(self) -> tuple[float, ...]:
+        """p_k of each hidden layer, L − 1 of them."""
+        if isinstance(self.dropout, tuple):
+            return self.dropout
+        return (self.dropout,) * (self.depth - 1)
+
+    def dropout_rate(self, k: int, key: jax.Array | None) -> float:
+        """p_k of hidden layer k; 0 without a key."""
+        return 0.0 if key is None else self.dropouts[k - 1]
 
 
 def init(
@@ -213,53 +250,76 @@ def init(
     return tuple(layers)
 
 
-def forward(net: Network, params: Params, x: ArrayLike) -> Tape:
+def forward(
+    net: Network, params: Params, x: ArrayLike, *, dropout_key: jax.Array | None = None
+) -> Tape:
     """The forward pass, with every a_k and h_k by name.
 
     Args:
       net: the network.
       params: its parameters.
       x: (*batch, n_0), any floating dtype; it is cast to that of the parameters.
+      dropout_key: as for `loss`.
 
     Returns:
       The `Tape`; differentiating it is automatic.
 
     Raises:
-      TypeError, ValueError: params or x do not fit the network.
+      TypeError, ValueError: params, x or dropout_key do not fit the network.
     """
-    return run(net, *as_inputs(net, params, x), plain=True)
+    params, inputs = as_inputs(net, params, x)
+    check_dropout_key(net, dropout_key)
+    return run(net, params, inputs, dropout_key, plain=True)
 
 
-def apply_autodiff(net: Network, params: Params, x: ArrayLike) -> jax.Array:
+def apply_autodiff(
+    net: Network, params: Params, x: ArrayLike, *, dropout_key: jax.Array | None = None
+) -> jax.Array:
     """ŷ as from `apply`, without a rule of ours: for jvp, forward mode, and comparison.
 
     Args, returns and raises as `apply`.
     """
-    return forward(net, params, x).yhat
+    return forward(net, params, x, dropout_key=dropout_key).yhat
 
 
 def loss_autodiff(
-    net: Network, params: Params, x: ArrayLike, y: Any, *, weights: ArrayLike | None = None
+    net: Network,
+    params: Params,
+    x: ArrayLike,
+    y: Any,
+    *,
+    weights: ArrayLike | None = None,
+    dropout_key: jax.Array | None = None,
 ) -> jax.Array:
     """ℒ as from `loss`, without a rule of ours: for jvp, forward mode, and comparison.
 
     Args, returns and raises as `loss`.
     """
     params, inputs, y, share = as_examples(net, params, x, y, weights)
-    return batch_loss(net, run(net, params, inputs, plain=True).a[-1], y, share)
+    check_dropout_key(net, dropout_key)
+    return batch_loss(net, run(net, params, inputs, dropout_key, plain=True).a[-1], y, share)
 
 
 # For the modules above: the same without checks, and the checks ----------------------------------
 
 
-def run(net: Network, params: Params, x: jax.Array, *, plain: bool = False) -> Tape:
+def run(
+    net: Network,
+    params: Params,
+    x: jax.Array,
+    key: jax.Array | None = None,
+    *,
+    plain: bool = False,
+) -> Tape:
     """The forward pass of checked arguments; plain as for `dense`."""
     a, h = [], [x]
     for k, (W, b) in enumerate(params, start=1):
         # a_k = W_k h_{k−1} + b_k
         a.append(dense(W, b, h[k - 1], net.plan.compute_dtype, plain=plain))
         if k < net.depth:
-            h.append(ACTIVATIONS[net.activations[k - 1]].value(a[-1]))  # h_k = g(a_k)
+            g, p = ACTIVATIONS[net.activations[k - 1]], net.dropout_rate(k, key)
+            m = mask(key, k, p, a[-1]) if p else None
+            h.append(drop(g.value(a[-1]), m, p))  # h_k = m_k ⊙ g(a_k) / (1 − p_k)
     return Tape(tuple(a), tuple(h), OUTPUTS[net.output].value(a[-1]))
 
 
@@ -312,6 +372,18 @@ def check_examples(net: Network, x: Any, y: Any, weights: Any) -> None:
     else:
         checks.check_y(net.sizes[-1], y, batch, net.loss == "cross_entropy")
     checks.check_weights(weights, batch)
+
+
+def check_dropout_key(net: Network, key: Any) -> None:
+    """key is None, or one key for a network that has dropout."""
+    if key is None:
+        return
+    checks.check_key(key, "dropout_key")
+    if not any(net.dropouts):
+        raise ValueError(
+            f"dropout_key: expected None for a network without dropout, got a key; with "
+            "dropout it is Network(..., dropout=0.5)"
+        )
 
 
 def as_inputs(net: Network, params: Params, x: ArrayLike) -> tuple[Params, jax.Array]:

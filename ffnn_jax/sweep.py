@@ -6,6 +6,8 @@ weights of layer k and to the hidden layer below:
   ∇W_k = ∇a_k h_{k−1}ᵀ      ∇b_k = ∇a_k                        (both summed over the batch)
   ∇h_{k−1} = W_kᵀ ∇a_k      ∇a_{k−1} = ∇h_{k−1} ⊙ g′(a_{k−1})
 
+and with dropout            ∇a_{k−1} = ∇h_{k−1} ⊙ m_{k−1} / (1 − p_{k−1}) ⊙ g′(a_{k−1}).
+
 `sweep` is the only place where this happens. It needs one array a layer, a_k or h_k; with
 `Plan(keep_every=s)` it has every s-th, and computes those between again.
 """
@@ -17,9 +19,11 @@ import jax.numpy as jnp
 
 from ffnn_jax.activations import ACTIVATIONS, Activation
 from ffnn_jax.dense import dense, grad_b, grad_h, grad_W
+from ffnn_jax.dropout import drop, marked, mask, unmarked
 from ffnn_jax.network import Layer, Network, Params, Tape
 
-Kept = tuple[Any, ...]  # (kept_1, …, kept_{L−1}, a_L), arrays; None where computed again
+# (kept_1, …, kept_{L−1}, a_L), arrays, ∞ where dropout left out; None where computed again
+Kept = tuple[Any, ...]
 
 
 class Swept(NamedTuple):
@@ -30,10 +34,10 @@ class Swept(NamedTuple):
     h: tuple[jax.Array, ...]
 
 
-def forward(net: Network, params: Params, x: jax.Array) -> Kept:
+def forward(net: Network, params: Params, x: jax.Array, key: jax.Array | None = None) -> Kept:
     """The forward pass of checked arguments; the last of what it keeps is a_L.
 
-    Given the lower layers alone, it goes through those, and keeps the last of them too.
+    With a key it draws the masks of dropout; the sweep then has to have the same key. Given the lower layers alone, it goes through those, and keeps the last of them too.
     """
     kept = []
     h = x
@@ -41,13 +45,13 @@ def forward(net: Network, params: Params, x: jax.Array) -> Kept:
         if k == net.depth:
             kept.append(dense(*layer, h, net.plan.compute_dtype))
         else:
-            array, h = _hidden(net, k, layer, h)
+            array, h = _hidden(net, k, layer, h, key)
             kept.append(array if k == len(params) or k % net.plan.keep_every == 0 else None)
     return tuple(kept)
 
 
 def keep(net: Network, tape: Tape) -> Kept:
-    """One array a layer: a_k or h_k, as the activation's row says."""
+    """One array a layer: a_k or h_k, as the activation's row says; of a pass without dropout."""
     hidden = (
         a if ACTIVATIONS[name].keep == "a" else h
         for name, a, h in zip(net.activations, tape.a[:-1], tape.h[1:], strict=True)
@@ -55,7 +59,14 @@ def keep(net: Network, tape: Tape) -> Kept:
     return (*hidden, tape.a[-1])
 
 
-def sweep(net: Network, params: Params, x: jax.Array, kept: Kept, grad_a: jax.Array) -> Swept:
+def sweep(
+    net: Network,
+    params: Params,
+    x: jax.Array,
+    kept: Kept,
+    grad_a: jax.Array,
+    key: jax.Array | None = None,
+) -> Swept:
     """From ∇a_L down to ∇x.
 
     Args:
@@ -64,6 +75,7 @@ def sweep(net: Network, params: Params, x: jax.Array, kept: Kept, grad_a: jax.Ar
       x: (*batch, n_0).
       kept: from `forward` or `keep`.
       grad_a: ∇a_L, (*batch, n_L).
+      key: that of dropout in the forward pass, or None.
 
     ∇h_{k−1} comes before ∇W_k, for h_{k−1} may have to wait for it: see `_after`.
     """
@@ -74,11 +86,11 @@ def sweep(net: Network, params: Params, x: jax.Array, kept: Kept, grad_a: jax.Ar
         W, b = params[k - 1]
         grad_a = grads_a[0]
         if k > 1 and below[k - 2] is None:
-            _compute_again(net, params, x, below, k - 1, grad_a)
+            _compute_again(net, params, x, below, k - 1, grad_a, key)
         h = x if k == 1 else below[k - 2]  # or a_{k−1}, until h is computed again
         grads_h.insert(0, grad_h(W, h, grad_a, dtype))  # ∇h_{k−1} = W_kᵀ ∇a_k
         if k > 1:
-            h, derivative = h_and_derivative(net, k - 1, h, grads_h[0])
+            h, derivative = h_and_derivative(net, k - 1, h, grads_h[0], key)
             grads_a.insert(0, grads_h[0] * derivative)  # ∇a_{k−1} = ∇h_{k−1} ⊙ g′(a_{k−1})
         # ∇W_k = ∇a_k h_{k−1}ᵀ,  ∇b_k = ∇a_k, summed over the batch
         layers.insert(0, Layer(grad_W(W, h, grad_a, dtype), grad_b(b, grad_a)))
@@ -86,20 +98,21 @@ def sweep(net: Network, params: Params, x: jax.Array, kept: Kept, grad_a: jax.Ar
 
 
 def h_and_derivative(
-    net: Network, k: int, kept: jax.Array, grad_h: jax.Array
+    net: Network, k: int, kept: jax.Array, grad_h: jax.Array, key: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    """(h_k, g′(a_k)) of hidden layer k from what was kept of it, and its ∇h_k."""
-    g = _activation(net, k)
-    if g.keep == "h":
-        return kept, g.derivative(kept)
-    a = _after(grad_h, kept)
-    return g.value(a), g.derivative(a)
+    """(h_k, m_k / (1 − p_k) ⊙ g′(a_k)) of hidden layer k from what was kept of it, and its ∇h_k."""
+    g, p = _activation(net, k), net.dropout_rate(k, key)
+    if g.keep == "a" or p:
+        kept = _after(grad_h, kept)
+    array, m = unmarked(kept, p)
+    return hidden_of(net, k, kept, key), drop(g.derivative(array), m, p)
 
 
-def hidden_of(net: Network, k: int, kept: jax.Array) -> jax.Array:
+def hidden_of(net: Network, k: int, kept: jax.Array, key: jax.Array | None) -> jax.Array:
     """h_k from what was kept of hidden layer k."""
-    g = _activation(net, k)
-    return kept if g.keep == "h" else g.value(kept)
+    g, p = _activation(net, k), net.dropout_rate(k, key)
+    array, m = unmarked(kept, p)
+    return drop(array if g.keep == "h" else g.value(array), m, p)
 
 
 def _compute_again(
@@ -109,6 +122,7 @@ def _compute_again(
     kept: list[Any],
     k: int,
     grad_a: jax.Array,
+    key: jax.Array | None,
 ) -> None:
     """Fills in what was not kept of layer k and of those below it, up from the nearest that was.
 
@@ -116,17 +130,20 @@ def _compute_again(
     """
     start = next(j for j in range(k - 1, -1, -1) if j == 0 or kept[j - 1] is not None)
     below = _after(jnp.max(grad_a, axis=-1, keepdims=True), kept[start - 1] if start else x)
-    h = hidden_of(net, start, below) if start else below
+    h = hidden_of(net, start, below, key) if start else below
     for j in range(start + 1, k + 1):
-        kept[j - 1], h = _hidden(net, j, params[j - 1], h)
+        kept[j - 1], h = _hidden(net, j, params[j - 1], h, key)
 
 
-def _hidden(net: Network, k: int, layer: Layer, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _hidden(
+    net: Network, k: int, layer: Layer, h: jax.Array, key: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
     """What to keep of hidden layer k, and h_k, from h_{k−1}."""
-    g = _activation(net, k)
+    g, p = _activation(net, k), net.dropout_rate(k, key)
     a = dense(*layer, h, net.plan.compute_dtype)  # a_k = W_k h_{k−1} + b_k
     h = g.value(a)  # h_k = g(a_k)
-    return (a if g.keep == "a" else h), h
+    m = mask(key, k, p, a) if p else None
+    return marked(a if g.keep == "a" else h, m), drop(h, m, p)  # h_k = m_k ⊙ g(a_k) / (1 − p_k)
 
 
 def _activation(net: Network, k: int) -> Activation:
