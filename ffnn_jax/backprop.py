@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from ffnn_jax import classes, network, outputs
 from ffnn_jax.dense import cotangent_like, is_placed
+from ffnn_jax.losses import is_class
 from ffnn_jax.network import Network, Params
 from ffnn_jax.outputs import OUTPUTS
 from ffnn_jax.sweep import Kept, forward, h_and_derivative, hidden_of, sweep
@@ -225,7 +226,7 @@ def _in_blocks(net, params, x, y, weights) -> bool:
     wanted = net.plan.class_blocks
     if wanted is None:
         wanted = isinstance(N, int) and K >= FEWEST_CLASSES and N * K >= SMALLEST_A
-    kind = net.output == "softmax" and net.loss == "cross_entropy" and outputs.is_class(y)
+    kind = net.output == "softmax" and net.loss == "cross_entropy" and is_class(y)
     wide = params[-1].W.dtype in (jnp.float32, jnp.float64)
     placed = any(map(is_placed, jax.tree.leaves((params, x, y, weights))))
     return wanted and kind and wide and not placed

@@ -22,6 +22,10 @@ SYNONYMS = {  # what other libraries call it
     "sigmoid": "logistic",
     "mse": "squared_error",
     "l2": "squared_error",
+    "mae": "absolute_error",
+    "l1": "absolute_error",
+    "smooth_l1": "huber",
+    "pinball": "quantile",
     "bce": "binary_cross_entropy",
     "nll": "cross_entropy",
     "swish": "silu",
@@ -332,6 +336,13 @@ def check_between_0_and_1(argument: str, value: Any) -> None:
     values = concrete(value)
     if values is not None and (values.min() < 0 or values.max() > 1):
         raise ValueError(f"{argument}: expected probabilities from 0 to 1, got {_range(values)}")
+
+
+def check_not_negative(argument: str, value: Any) -> None:
+    """No number below 0, where there are values to look at."""
+    values = concrete(value)
+    if values is not None and values.min() < 0:
+        raise ValueError(f"{argument}: expected numbers of at least 0, got {values.min():g}")
 
 
 def as_array(argument: str, value: Any) -> Any:

@@ -33,7 +33,7 @@ from ffnn_jax.preparation import (
 from ffnn_jax.settings import Settings, make_optimizer
 from ffnn_jax.sources import Source, with_weights
 from ffnn_jax.tables import TableError
-from ffnn_jax.weighting import class_weights
+from ffnn_jax.weights import class_weights
 
 OnEpochs = Callable[[list[dict[str, Any]], Network, Any, "Rows"], None]
 FEWEST_ROWS = 10

@@ -21,8 +21,8 @@ from ffnn_jax.backprop import loss
 from ffnn_jax.checkpoint import Checkpoints
 from ffnn_jax.epochs import Data, Row, Run, Stopping, Table, compiled_epochs, drive, start
 from ffnn_jax.history import History, history_of, records_of
+from ffnn_jax.losses import Loss, is_cross_entropy
 from ffnn_jax.network import Network, Params
-from ffnn_jax.outputs import Loss
 from ffnn_jax.resuming import check_keeping, check_not_beyond, identity_of, keeping
 from ffnn_jax.streaming import Stream
 from ffnn_jax.training import (
@@ -219,7 +219,9 @@ def _non_finite(net: Network, run: Run, batches: int, result: Fit) -> NonFiniteL
     bad = int(run.bad_batch)
     step = int(run.state.step) + bad
     advice = "a smaller learning rate may help"
-    if net.output == "linear" and net.loss in ("cross_entropy", "binary_cross_entropy"):
+    if net.output == "linear" and (
+        is_cross_entropy(net.loss) or net.loss == "binary_cross_entropy"
+    ):
         advice = f"{net.loss} needs outputs from 0 to 1, and linear ones are not held there"
     return NonFiniteLossError(
         f"fit: the loss is {np.asarray(run.bad_loss)} at step {step} (epoch "
@@ -281,10 +283,12 @@ def check_dataset(
         checks.check_finite("x", x, dtype)
         for leaf in jax.tree.leaves(y):
             checks.check_finite("y", leaf, None if isinstance(net.loss, Loss) else dtype)
-        if net.loss == "cross_entropy" and y.shape != x.shape[:-1]:
+        if is_cross_entropy(net.loss) and y.shape != x.shape[:-1]:
             checks.check_distribution("y", y)
         if net.loss == "binary_cross_entropy" and (y.shape != x.shape[:-1] or net.sizes[-1] == 1):
             checks.check_between_0_and_1("y", y)
+        if net.loss == "poisson":
+            checks.check_not_negative("y", y)
     except (TypeError, ValueError) as error:
         if argument == "data":
             raise

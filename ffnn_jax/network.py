@@ -22,7 +22,8 @@ from ffnn_jax import checks, outputs
 from ffnn_jax.activations import ACTIVATIONS, RELU_FAMILY
 from ffnn_jax.dense import dense
 from ffnn_jax.dropout import drop, mask
-from ffnn_jax.outputs import LOSSES, OUTPUTS, OWN_LOSS, Loss
+from ffnn_jax.losses import Loss, find_loss, is_cross_entropy, parts_of
+from ffnn_jax.outputs import OUTPUTS, OWN_LOSS
 
 INITIALIZERS = (
     "glorot_normal",
@@ -77,7 +78,8 @@ class Plan:
         computes those between again, the same gradients up to rounding. Memory 1/s + s/L of one
         array a layer, for about a quarter more time. 1: every layer.
       class_blocks: whether the last layer of a softmax with cross-entropy and classes as y is
-        worked off in blocks of classes, so that a_L and ŷ are never whole. None: from 8,192
+        worked off in blocks of classes, so that a_L and ŷ are never whole; not with smoothed
+        labels. None: from 8,192
         classes and 2²² numbers in a_L on; True: always; False: never. It is for float32 and
         float64, and for parameters that are whole on every device.
 
@@ -112,9 +114,12 @@ class Network:
         tanh, relu, leaky_relu, elu, selu, softplus, gelu, silu.
       output: O: linear, softmax or logistic. The lecture's affine output O(a_L) = W_O a_L + b_O
         is a last linear layer after an `identity` one.
-      loss: squared_error, cross_entropy, binary_cross_entropy, a `Loss` of your own, or None for
-        the one that belongs to the output (in that order: linear, softmax, logistic), whose name
-        then stands here. Any loss goes with any output; a cross-entropy needs ŷ from 0 to 1.
+      loss: squared_error, absolute_error, huber, "huber(0.5)", "quantile(0.9)", poisson,
+        cross_entropy, "smoothed_cross_entropy(0.1)", binary_cross_entropy (see `losses`), the same
+        from a function such as `huber`, a `Loss` of your own, or None for the one that belongs to
+        the output: squared_error to linear, cross_entropy to softmax, binary_cross_entropy to
+        logistic. The name of one of the library's then stands here, its parameter in it. Any loss
+        goes with any output; a cross-entropy needs ŷ from 0 to 1.
       dropout: p in [0, 1), how often a unit is left out, one rate for all hidden layers or a tuple
         of L − 1; keyword only. Nothing is left out but where a function is given a `dropout_key`:
         as in training, and not in use. A rate is drawn to 16 bits.
@@ -148,9 +153,13 @@ class Network:
         if self.loss is None:
             object.__setattr__(self, "loss", OWN_LOSS[self.output])
         elif callable(self.loss):
-            raise TypeError(f"loss: expected a name or a Loss, got {self.loss!r}; wrap it in Loss")
+            raise TypeError(
+                f"loss: expected a name or a Loss, got {self.loss!r}; call it, or wrap it in Loss"
+            )
         elif not isinstance(self.loss, Loss):
-            checks.check_name("loss", self.loss, LOSSES)
+            object.__setattr__(self, "loss", find_loss(self.loss).name)
+        elif parts_of(self.loss):  # the library's own
+            object.__setattr__(self, "loss", self.loss.name)
         object.__setattr__(self, "dropout", self._checked_dropout())
         if not isinstance(self.plan, Plan):
             raise TypeError(f"plan: expected a Plan, got {self.plan!r}")
@@ -355,7 +364,7 @@ def total(weights: jax.Array) -> jax.Array:
 
 def loss_of(net: Network) -> Loss:
     """The network's loss as a `Loss`."""
-    return net.loss if isinstance(net.loss, Loss) else LOSSES[net.loss or OWN_LOSS[net.output]]
+    return net.loss if isinstance(net.loss, Loss) else find_loss(str(net.loss))
 
 
 def check_network(net: Any) -> None:
@@ -370,7 +379,7 @@ def check_examples(net: Network, x: Any, y: Any, weights: Any) -> None:
     if isinstance(net.loss, Loss):
         checks.check_leading_shape("y", y, batch)
     else:
-        checks.check_y(net.sizes[-1], y, batch, net.loss == "cross_entropy")
+        checks.check_y(net.sizes[-1], y, batch, is_cross_entropy(net.loss))
     checks.check_weights(weights, batch)
 
 
@@ -407,7 +416,7 @@ def as_examples(
     if isinstance(net.loss, Loss):
         y = jax.tree.map(checks.to_jax, y)
     else:
-        y = checks.to_target(net.sizes[-1], y, x.shape[:-1], dtype, net.loss == "cross_entropy")
+        y = checks.to_target(net.sizes[-1], y, x.shape[:-1], dtype, is_cross_entropy(net.loss))
     if weights is not None:
         weights = checks.to_jax(weights, at_least_float32(dtype))
     return _cast(params, dtype), checks.to_jax(x, dtype), y, weights

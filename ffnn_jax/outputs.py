@@ -1,23 +1,34 @@
-"""The tables of outputs ŷ = O(a_L) and of losses ℓ(ŷ, y), and ∇a_L of each pair.
+"""The table of outputs ŷ = O(a_L), and ∇a_L of each output with each loss.
 
-Three outputs and three losses, any with any, and losses of the user's own. The gradient of one
+Three outputs, each with any row of `losses` or a loss of the user's own. The gradient of one
 example's loss reaches a_L in one of two ways:
 
   in general                    ∇a_L = J_Oᵀ ∇ŷ
-  softmax  + cross-entropy      ∇a_L = ŷ − y
+  softmax  + cross-entropy      ∇a_L = ŷ − y, with the smoothed y if that is the loss
   logistic + binary c.-e.       ∇a_L = ŷ − y
-  (and two more rows of PAIRS)
+  (and three more rows of PAIRS)
 
 The second way never forms 1/ŷ, so it stays finite for logits of ±1e30 and probabilities of 0.
 Every function here is per example: the mean over the batch is taken in `backprop`.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from ffnn_jax.losses import (
+    SMOOTHED,
+    Bound,
+    Loss,
+    as_numbers,
+    is_class,
+    is_inside,
+    one_hot,
+    parts_of,
+    smoothed,
+)
 
 
 class Output(NamedTuple):
@@ -32,51 +43,18 @@ class Output(NamedTuple):
     pullback: Callable[[jax.Array, jax.Array], jax.Array]
 
 
-@dataclasses.dataclass(frozen=True)
-class Loss:
-    """A loss of one example, ℓ(ŷ, y); the library takes the weighted mean over the batch.
-
-    Attributes:
-      name: how the loss is called in messages and tables.
-      value: `(yhat, y) -> losses`: ŷ is (*batch, n_L), the result (*batch,), floating. In a loss
-        of your own y is what you passed, as it came. What the loss is to be differentiated by has
-        to be part of y: JAX lets no rule close over it.
-      gradient: `(yhat, y) -> ∇ŷ`, (*batch, n_L), of each example's own loss. Without one, `value`
-        is differentiated automatically.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> import ffnn_jax as ffnn
-      >>> def absolute(yhat, y):
-      ...     return jnp.sum(jnp.abs(yhat - y), axis=-1)
-      >>> net = ffnn.Network((2, 3, 1), loss=ffnn.Loss("absolute_error", absolute))
-    """
-
-    name: str
-    value: Callable[[jax.Array, jax.Array], jax.Array]
-    gradient: Callable[[jax.Array, jax.Array], jax.Array] | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str):
-            raise TypeError(f"Loss: name must be a string, got {self.name!r}")
-        if not callable(self.value):
-            raise TypeError(f"Loss {self.name!r}: value must be a function, got {self.value!r}")
-        if self.gradient is not None and not callable(self.gradient):
-            raise TypeError(
-                f"Loss {self.name!r}: gradient must be a function or None, got {self.gradient!r}"
-            )
-
-
 class Pair(NamedTuple):
     """The loss of one output and one loss together, as a function of a_L.
+
+    Of a loss with a parameter both functions take that as well.
 
     Attributes:
       value: (a_L, y) -> ℓ, (*batch,).
       gradient: (a_L, y) -> ∇a_L, (*batch, n_L).
     """
 
-    value: Callable[[jax.Array, jax.Array], jax.Array]
-    gradient: Callable[[jax.Array, jax.Array], jax.Array]
+    value: Callable[..., jax.Array]
+    gradient: Callable[..., jax.Array]
 
 
 # Outputs -----------------------------------------------------------------------------------------
@@ -115,85 +93,6 @@ OUTPUTS: dict[str, Output] = {
 }
 
 
-# Losses as functions of ŷ ------------------------------------------------------------------------
-
-
-def is_class(y: jax.Array) -> bool:
-    """Whether y holds classes (integers, (*batch,)) and not numbers ((*batch, n_L))."""
-    return jnp.issubdtype(y.dtype, jnp.integer)
-
-
-def _one_hot(y: jax.Array, like: jax.Array) -> jax.Array:
-    """1(c = y_i) as booleans, (*batch, n_L)."""
-    classes = jax.lax.broadcasted_iota(jnp.int32, (1,) * y.ndim + like.shape[-1:], y.ndim)
-    return jnp.expand_dims(y, -1).astype(jnp.int32) == classes
-
-
-def _as_numbers(y: jax.Array, like: jax.Array) -> jax.Array:
-    """y as a distribution in the dtype of `like`, (*batch, n_L): a class becomes one-hot."""
-    return _one_hot(y, like).astype(like.dtype) if is_class(y) else y
-
-
-def _expected(y: jax.Array, t: jax.Array) -> jax.Array:
-    """Σ_c y_c t_c, (*batch,); t_ℓ for a class ℓ."""
-    if is_class(y):
-        return jnp.sum(jnp.where(_one_hot(y, t), t, 0), axis=-1)
-    return jnp.sum(y * t, axis=-1)
-
-
-def _log_unless_both_zero(p: jax.Array, y: jax.Array) -> jax.Array:
-    """log p, with 0 · log 0 = 0 in mind: at y = p = 0 it is 0 instead of −∞."""
-    return jnp.log(jnp.where((y == 0) & (p == 0), 1, p))
-
-
-def _ratio_unless_both_zero(y: jax.Array, p: jax.Array) -> jax.Array:
-    """y / p, and 0 at y = p = 0."""
-    return y / jnp.where((y == 0) & (p == 0), 1, p)
-
-
-def _squared_error(yhat: jax.Array, y: jax.Array) -> jax.Array:
-    """ℓ = Σ_j (ŷ_j − y_j)²."""
-    return jnp.sum((yhat - _as_numbers(y, yhat)) ** 2, axis=-1)
-
-
-def _squared_error_gradient(yhat: jax.Array, y: jax.Array) -> jax.Array:
-    """∂ℓ/∂ŷ_j = 2 (ŷ_j − y_j)."""
-    return 2 * (yhat - _as_numbers(y, yhat))
-
-
-def _cross_entropy(yhat: jax.Array, y: jax.Array) -> jax.Array:
-    """ℓ = −Σ_c y_c log ŷ_c, in nats."""
-    y = _as_numbers(y, yhat)
-    return -jnp.sum(y * _log_unless_both_zero(yhat, y), axis=-1)
-
-
-def _cross_entropy_gradient(yhat: jax.Array, y: jax.Array) -> jax.Array:
-    """∂ℓ/∂ŷ_c = −y_c / ŷ_c; for a class ℓ that is −1(c = ℓ)/ŷ_ℓ."""
-    return -_ratio_unless_both_zero(_as_numbers(y, yhat), yhat)
-
-
-def _binary_cross_entropy(yhat: jax.Array, y: jax.Array) -> jax.Array:
-    """ℓ = −Σ_j (y_j log ŷ_j + (1 − y_j) log(1 − ŷ_j)), in nats."""
-    y = _as_numbers(y, yhat)
-    yes = y * _log_unless_both_zero(yhat, y)
-    no = (1 - y) * _log_unless_both_zero(1 - yhat, 1 - y)
-    return -jnp.sum(yes + no, axis=-1)
-
-
-def _binary_cross_entropy_gradient(yhat: jax.Array, y: jax.Array) -> jax.Array:
-    """∂ℓ/∂ŷ_j = −y_j / ŷ_j + (1 − y_j) / (1 − ŷ_j)."""
-    y = _as_numbers(y, yhat)
-    return _ratio_unless_both_zero(1 - y, 1 - yhat) - _ratio_unless_both_zero(y, yhat)
-
-
-LOSSES: dict[str, Loss] = {
-    "squared_error": Loss("squared_error", _squared_error, _squared_error_gradient),
-    "cross_entropy": Loss("cross_entropy", _cross_entropy, _cross_entropy_gradient),
-    "binary_cross_entropy": Loss(
-        "binary_cross_entropy", _binary_cross_entropy, _binary_cross_entropy_gradient
-    ),
-}
-
 OWN_LOSS = {
     "linear": "squared_error",
     "softmax": "cross_entropy",
@@ -202,6 +101,13 @@ OWN_LOSS = {
 
 
 # Pairs as functions of a_L -----------------------------------------------------------------------
+
+
+def _expected(y: jax.Array, t: jax.Array) -> jax.Array:
+    """Σ_c y_c t_c, (*batch,); t_ℓ for a class ℓ."""
+    if is_class(y):
+        return jnp.sum(jnp.where(one_hot(y, t), t, 0), axis=-1)
+    return jnp.sum(y * t, axis=-1)
 
 
 def _softmax_cross_entropy(a: jax.Array, y: jax.Array) -> jax.Array:
@@ -213,20 +119,32 @@ def _softmax_cross_entropy_gradient(a: jax.Array, y: jax.Array) -> jax.Array:
     """∇a_L = ŷ Σ_c y_c − y, which is ŷ − y for a class or a distribution, and 0 for no class."""
     yhat = _softmax(a)
     if is_class(y):
-        inside = jnp.expand_dims((y >= 0) & (y < a.shape[-1]), -1)
-        return jnp.where(inside, yhat, 0) - _as_numbers(y, yhat)
+        return jnp.where(is_inside(y, a), yhat, 0) - as_numbers(y, yhat)
     return yhat * jnp.sum(y, axis=-1, keepdims=True) - y
+
+
+def _softmax_smoothed(a: jax.Array, y: jax.Array, smoothing: float) -> jax.Array:
+    """ℓ = −Σ_c s_c log ŷ_c."""
+    return _softmax_cross_entropy(a, smoothed(y, a, smoothing))
+
+
+def _softmax_smoothed_gradient(a: jax.Array, y: jax.Array, smoothing: float) -> jax.Array:
+    """∇a_L = ŷ Σ_c s_c − s; the sum is 1 for a class or a distribution, and 0 for no class."""
+    yhat, s = _softmax(a), smoothed(y, a, smoothing)
+    if is_class(y):
+        return jnp.where(is_inside(y, a), yhat, 0) - s
+    return yhat * jnp.sum(s, axis=-1, keepdims=True) - s
 
 
 def _logistic_binary_cross_entropy(a: jax.Array, y: jax.Array) -> jax.Array:
     """ℓ = Σ_j y_j log(1 + e^{−a_j}) + (1 − y_j) log(1 + e^{a_j})."""
-    y = _as_numbers(y, a)
+    y = as_numbers(y, a)
     return jnp.sum(y * jax.nn.softplus(-a) + (1 - y) * jax.nn.softplus(a), axis=-1)
 
 
 def _logistic_binary_cross_entropy_gradient(a: jax.Array, y: jax.Array) -> jax.Array:
     """∇a_L = ŷ − y, as (1 − y) ŷ − y (1 − ŷ): no cancellation where ŷ is almost y."""
-    y = _as_numbers(y, a)
+    y = as_numbers(y, a)
     return (1 - y) * jax.nn.sigmoid(a) - y * jax.nn.sigmoid(-a)
 
 
@@ -237,12 +155,22 @@ def _logistic_cross_entropy(a: jax.Array, y: jax.Array) -> jax.Array:
 
 def _logistic_cross_entropy_gradient(a: jax.Array, y: jax.Array) -> jax.Array:
     """∇a_L = −y (1 − ŷ)."""
-    return -_as_numbers(y, a) * jax.nn.sigmoid(-a)
+    return -as_numbers(y, a) * jax.nn.sigmoid(-a)
+
+
+def _logistic_smoothed(a: jax.Array, y: jax.Array, smoothing: float) -> jax.Array:
+    """ℓ = −Σ_c s_c log ŷ_c."""
+    return _logistic_cross_entropy(a, smoothed(y, a, smoothing))
+
+
+def _logistic_smoothed_gradient(a: jax.Array, y: jax.Array, smoothing: float) -> jax.Array:
+    """∇a_L = −s (1 − ŷ)."""
+    return _logistic_cross_entropy_gradient(a, smoothed(y, a, smoothing))
 
 
 def _is_largest(a: jax.Array) -> jax.Array:
     """1(j = argmax a), booleans, (*batch, n_L)."""
-    return _one_hot(jnp.argmax(a, axis=-1), a)
+    return one_hot(jnp.argmax(a, axis=-1), a)
 
 
 def _log_complement(a: jax.Array) -> jax.Array:
@@ -262,7 +190,7 @@ def _softmax_of_others(a: jax.Array, largest: jax.Array) -> jax.Array:
 
 def _softmax_binary_cross_entropy(a: jax.Array, y: jax.Array) -> jax.Array:
     """ℓ = −Σ_j (y_j log ŷ_j + (1 − y_j) log(1 − ŷ_j))."""
-    y = _as_numbers(y, a)
+    y = as_numbers(y, a)
     log_complement = _log_complement(a)
     nothing = (y == 1) & jnp.isinf(log_complement)  # 0 log 0 = 0
     no = (1 - y) * jnp.where(nothing, 0, log_complement)
@@ -276,7 +204,7 @@ def _softmax_binary_cross_entropy_gradient(a: jax.Array, y: jax.Array) -> jax.Ar
     round to 0, ŷ_j t_i = ŷ_j − (1 − y_i) r_j, the ratio r_j = ŷ_j / (1 − ŷ_i) being the softmax of
     the others alone.
     """
-    y = _as_numbers(y, a)
+    y = as_numbers(y, a)
     yhat = _softmax(a)
     largest = _is_largest(a)
 
@@ -297,6 +225,8 @@ PAIRS: dict[tuple[str, str], Pair] = {
         _logistic_binary_cross_entropy, _logistic_binary_cross_entropy_gradient
     ),
     ("logistic", "cross_entropy"): Pair(_logistic_cross_entropy, _logistic_cross_entropy_gradient),
+    ("softmax", SMOOTHED): Pair(_softmax_smoothed, _softmax_smoothed_gradient),
+    ("logistic", SMOOTHED): Pair(_logistic_smoothed, _logistic_smoothed_gradient),
     ("softmax", "binary_cross_entropy"): Pair(
         _softmax_binary_cross_entropy, _softmax_binary_cross_entropy_gradient
     ),
@@ -308,7 +238,11 @@ PAIRS: dict[tuple[str, str], Pair] = {
 
 def _pair(output: str, loss: Loss) -> Pair | None:
     """The closed form of a pair, where the loss is the library's own and there is one."""
-    return PAIRS.get((output, loss.name)) if LOSSES.get(loss.name) is loss else None
+    name, parameter = parts_of(loss) or (None, None)
+    pair = PAIRS.get((output, name or ""))
+    if pair is None or parameter is None:
+        return pair
+    return Pair(Bound(pair.value, parameter), Bound(pair.gradient, parameter))
 
 
 def example_losses(output: str, loss: Loss, a: jax.Array, y: jax.Array) -> jax.Array:

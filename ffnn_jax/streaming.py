@@ -24,8 +24,8 @@ from jax.typing import ArrayLike
 
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
+from ffnn_jax.losses import Loss, is_cross_entropy
 from ffnn_jax.network import Network
-from ffnn_jax.outputs import Loss
 from ffnn_jax.rows import FileRows, MemoryRows, rows_in
 from ffnn_jax.shuffle import permutation
 from ffnn_jax.training import (
@@ -336,7 +336,7 @@ def _read(net, rows, weights, wide, start, stop):
     """Examples start to stop − 1, (x, y, weights), on their way to the device."""
     x, y = jax.tree.map(lambda leaf: leaf.read(start, stop), rows)
     if not isinstance(net.loss, Loss):
-        checks.check_y(net.sizes[-1], y, x.shape[:1], net.loss == "cross_entropy")
+        checks.check_y(net.sizes[-1], y, x.shape[:1], is_cross_entropy(net.loss))
     x, y = jax.tree.map(lambda t: t.astype(t.dtype.newbyteorder("="), copy=False), (x, y))
     if jax.dtypes.canonicalize_dtype(x.dtype) != x.dtype:
         x = x.astype(wide)  # 64 bits, and they are switched off

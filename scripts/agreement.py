@@ -36,7 +36,7 @@ import numpy as np
 
 import ffnn_jax as ffnn
 from ffnn_jax.activations import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
-from ffnn_jax.outputs import LOSSES, OUTPUTS, OWN_LOSS
+from ffnn_jax.outputs import OUTPUTS, OWN_LOSS
 
 BARS = {"float64": 1e-13, "float32": 1e-6, "bfloat16": 3e-2, "float16": 5e-3}
 LONG = np.longdouble
@@ -100,6 +100,13 @@ def true_gradients(net, params, x, y, weights):
     return [*leaves, (grad, size)]
 
 
+BY_YHAT = {  # ∂ℓ/∂ŷ, of losses without a kink
+    "squared_error": lambda yhat, y: 2 * (yhat - y),
+    "cross_entropy": lambda yhat, y: -y / yhat,
+    "binary_cross_entropy": lambda yhat, y: (1 - y) / (1 - yhat) - y / yhat,
+}
+
+
 def output_gradient(net, a, y):
     """∂ℓ/∂a_L = J_Oᵀ ∂ℓ/∂ŷ for each example."""
     if net.output == "softmax":
@@ -107,11 +114,7 @@ def output_gradient(net, a, y):
         yhat = e / e.sum(axis=1, keepdims=True)
     else:
         yhat = sigmoid(a) if net.output == "logistic" else a
-    by_yhat = {
-        "squared_error": lambda: 2 * (yhat - y),
-        "cross_entropy": lambda: -y / yhat,
-        "binary_cross_entropy": lambda: (1 - y) / (1 - yhat) - y / yhat,
-    }[net.loss]()
+    by_yhat = BY_YHAT[net.loss](yhat, y)
     if net.output == "softmax":
         return yhat * (by_yhat - (yhat * by_yhat).sum(axis=1, keepdims=True))
     return by_yhat * yhat * (1 - yhat) if net.output == "logistic" else by_yhat
@@ -127,7 +130,7 @@ def generate(draw, number):
     output = list(OUTPUTS)[number // 6 % 3]
     loss = OWN_LOSS[output]
     if output != "linear" and draw.random() < 0.3:
-        loss = str(draw.choice(list(LOSSES)))
+        loss = str(draw.choice(list(BY_YHAT)))
     if output == "softmax":  # one class is certain, and certainty has no gradient
         sizes = (*sizes[:-1], max(2, sizes[-1]))
     names = [str(name) for name in draw.choice(list(ACTIVATIONS), depth - 1)]

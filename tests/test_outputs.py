@@ -11,7 +11,7 @@ import pytest
 from cases import LOSSES, OUTPUTS
 
 from ffnn_jax import outputs
-from ffnn_jax.outputs import LOSSES as TABLE
+from ffnn_jax.losses import LOSSES as TABLE
 from ffnn_jax.outputs import OUTPUTS as O
 
 PAIRS = list(itertools.product(OUTPUTS, LOSSES))

@@ -106,8 +106,8 @@ PLANTED = {
     ),
     "ŷ − y the wrong way round": (
         "outputs",
-        "return jnp.where(inside, yhat, 0) - _as_numbers(y, yhat)\n    return yhat * jnp",
-        "return _as_numbers(y, yhat) - jnp.where(inside, yhat, 0)\n    return -yhat * jnp",
+        "return jnp.where(is_inside(y, a), yhat, 0) - as_numbers(y, yhat)\n    return yhat * jnp",
+        "return as_numbers(y, yhat) - jnp.where(is_inside(y, a), yhat, 0)\n    return -yhat * jnp",
     ),
     "distribution of the wrong sign": ("outputs", "keepdims=True) - y\n", "keepdims=True) + y\n"),
     "softmax Jacobian only diagonal": (
@@ -116,11 +116,11 @@ PLANTED = {
         "yhat * (1 - yhat) * grad_yhat",
     ),
     "logistic Jacobian halved": ("outputs", "yhat * (1 - yhat) * grad_yhat", "yhat * grad_yhat"),
-    "squared error without its 2": ("outputs", "    return 2 * (yhat", "    return (yhat"),
+    "squared error without its 2": ("losses", "    return 2 * (yhat", "    return (yhat"),
     "cross-entropy without 1/ŷ": (
-        "outputs",
-        "-_ratio_unless_both_zero(_as_numbers(y, yhat), yhat)",
-        "-_as_numbers(y, yhat)",
+        "losses",
+        "-_ratio_unless_both_zero(as_numbers(y, yhat), yhat)",
+        "-as_numbers(y, yhat)",
     ),
     "binary cross-entropy one-sided": ("outputs", "(1 - y) * jax.nn.sigmoid(a) - y", "-y"),
     "sigmoid′": ("activations", "h * (1 - h)", "h * (1 + h)"),

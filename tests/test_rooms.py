@@ -15,6 +15,7 @@ PACKAGE = pathlib.Path(ffnn.__file__).parent
 ROOMS = [
     "checks",
     "activations",
+    "losses",
     "outputs",
     "tiny",
     "dense",

@@ -17,6 +17,7 @@ from ffnn_jax import outputs
 from ffnn_jax.activations import ACTIVATIONS
 from ffnn_jax.comparison.quantities import JACOBIANS, Quantity, backward_order
 from ffnn_jax.comparison.truth import KINKS, Grads, Truth, pull_output, slope_of
+from ffnn_jax.losses import LOSSES
 
 MOST_KINKS = 8  # so many entries at a kink are tried one by one
 
@@ -63,7 +64,7 @@ def _in_yhat(at: Truth, L: int, grads: Grads) -> Iterator[Mistake]:
         return
     y, yhat, share = at.y, at.yhat, at.share
     own = at.net.loss
-    for name, loss in outputs.LOSSES.items():
+    for name, loss in LOSSES.items():
         if name != own:
             with jax.enable_x64(True):
                 value = np.asarray(loss.gradient(jnp.asarray(yhat), jnp.asarray(y)))  # type: ignore

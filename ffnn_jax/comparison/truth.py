@@ -24,9 +24,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ffnn_jax import backprop, checks, network, outputs
+from ffnn_jax import backprop, checks, network
 from ffnn_jax.activations import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
 from ffnn_jax.comparison.quantities import Quantity, by_quantity
+from ffnn_jax.losses import Loss, is_class, is_cross_entropy
 from ffnn_jax.network import Layer, Network, Plan
 
 Grads = dict[Quantity, np.ndarray]
@@ -117,11 +118,11 @@ def _flat(array: Any) -> np.ndarray:
 def _numbers(net: Network, y: Any, yhat: jax.Array) -> np.ndarray | None:
     """The targets as numbers, (N, n_L), where they are of that kind."""
     width, batch = net.sizes[-1], yhat.shape[:-1]
-    if isinstance(net.loss, outputs.Loss):
+    if isinstance(net.loss, Loss):
         alike = isinstance(y, jax.Array) and y.shape == yhat.shape
         return _flat(y) if alike else None
-    y = checks.to_target(width, y, batch, yhat.dtype, net.loss == "cross_entropy")
-    return _flat(np.eye(width)[np.asarray(y)] if outputs.is_class(y) else y)
+    y = checks.to_target(width, y, batch, yhat.dtype, is_cross_entropy(net.loss))
+    return _flat(np.eye(width)[np.asarray(y)] if is_class(y) else y)
 
 
 @jax.jit
