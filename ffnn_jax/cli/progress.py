@@ -45,12 +45,9 @@ class Progress:
             self.bar.update(self.task, completed=done, words=words)
         elif time.monotonic() - self.said > SECONDS:
             self.said = time.monotonic()
-            left = (epochs - done) * record["seconds"]
-            print(
-                f"{name}: epoch {done}/{epochs}  {words}  at most {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            if done > 1:  # the first epoch holds the compilation
+                words += f"  at most {(epochs - done) * record['seconds']:.0f} s left"
+            print(f"{name}: epoch {done}/{epochs}  {words}", file=sys.stderr, flush=True)
 
     def _begin(self, name: str, epochs: int) -> bool:
         """Whether there is a bar."""

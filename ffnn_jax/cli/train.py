@@ -30,20 +30,8 @@ def add(commands: Any) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    suppressed: Any = argparse.SUPPRESS  # a setting that is not given is not there
     for field in dataclasses.fields(Settings):
-        about = f"{field.metadata['help']} ({_written(field.default)})"
-        options: dict[str, Any] = {"help": about, "default": suppressed}
-        if field.name == "file":
-            parser.add_argument("file", nargs="?", metavar="FILE", **options)
-        elif isinstance(field.default, bool):
-            parser.add_argument(_flag(field), action=argparse.BooleanOptionalAction, **options)
-        elif isinstance(field.default, tuple):
-            kind = int if field.name == "hidden" else str
-            parser.add_argument(_flag(field), nargs="*", type=kind, **options)
-        else:
-            options["choices"] = [name for name in NAMES.get(field.name, ()) if name] or None
-            parser.add_argument(_flag(field), type=type(field.default), **options)
+        _add_setting(parser, field)
     parser.add_argument("--run", metavar="DIR", dest="folder", help="the run folder (runs/NAME)")
     parser.add_argument("--config", metavar="TOML", help="a file of settings; flags go before it")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --run")
@@ -52,14 +40,33 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=_train, failed=1)
 
 
-def _flag(field: Any) -> str:
-    return "--" + field.name.replace("_", "-")
+def _add_setting(parser: argparse.ArgumentParser, field: Any) -> None:
+    """A flag for a setting; one that is not given is not among the arguments."""
+    about, flag = field.metadata["help"], "--" + field.name.replace("_", "-")
+    options: dict[str, Any] = {"help": about, "default": argparse.SUPPRESS}
+    if field.name == "file":
+        parser.add_argument("file", nargs="?", metavar="FILE", **options)
+        return
+    names = [name for name in NAMES.get(field.name, ()) if name]
+    if isinstance(field.default, bool):
+        options["action"] = argparse.BooleanOptionalAction
+    elif isinstance(field.default, tuple):
+        numbers = field.name == "hidden"
+        options |= {"nargs": "*", "type": int if numbers else str}
+        options["metavar"] = "N" if numbers else "COLUMN"
+    else:
+        kind = type(field.default)
+        options |= {"type": kind, "metavar": {int: "N", float: "X", str: "NAME"}[kind]}
+    if names:
+        options |= {"choices": names, "help": f"{about}: {', '.join(names)}"}
+    options["help"] += f" ({_written(field.default)})" if field.default != "" else ""
+    parser.add_argument(flag, **options)
 
 
 def _written(default: Any) -> str:
     if isinstance(default, tuple):
         return " ".join(map(str, default)) or "none"
-    return {True: "yes", False: "no", "": "none"}.get(default, f"{default}")
+    return {True: "yes", False: "no"}[default] if isinstance(default, bool) else f"{default}"
 
 
 def _train(arguments: argparse.Namespace) -> int:
