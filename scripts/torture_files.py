@@ -1,0 +1,320 @@
+"""Files made to do harm, and the readers that are to survive them: one row of READERS each.
+
+A file is right, then changed at random: bits flipped, cut, spliced, numbers written over its
+headers. A reader may return a value or raise its own errors, and nothing else; the memory that it
+takes stays under twice the cap.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import pathlib
+import random
+import resource
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+from ffnn_jax.checkpoint import CheckpointError, Checkpoints, archive  # noqa: E402
+from ffnn_jax.idx import read_idx  # noqa: E402
+from ffnn_jax.metrics import append_metrics, read_metrics  # noqa: E402
+
+CAP = 16 << 20  # bytes that a reader may take for a file that declares more than it holds
+NUMBERS = (
+    0,
+    1,
+    2,
+    3,
+    127,
+    128,
+    255,
+    2**15,
+    2**16 - 1,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**62,
+    2**64 - 1,
+)
+WORDS = (b"null", b"-1", b"1e999", b"9" * 30, b"[[[[", b'{"a":', b"true", b'"', b"\\u0000", b"NaN")
+
+
+class Reader(NamedTuple):
+    """One reader of files.
+
+    Attributes:
+      read: path -> value.
+      errors: its own.
+      files: right ones, as bytes, to begin from.
+      share: of all the inputs.
+      repair: makes a changed file pass the outer check, as one who knows the format would.
+      exact: whether every change of a file has to be seen, or leave the value as it was.
+    """
+
+    read: Callable[[pathlib.Path], Any]
+    errors: tuple[type[Exception], ...]
+    files: list[bytes]
+    share: float
+    repair: Callable[[bytes], bytes] | None = None
+    exact: bool = False
+
+
+# Right files -------------------------------------------------------------------------------------
+
+
+def written(write: Callable[[pathlib.Path], Any]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "file")
+        return pathlib.Path(write(path) or path).read_bytes()
+
+
+def idx(dtype: int, values: np.ndarray) -> bytes:
+    sizes = b"".join(struct.pack(">I", n) for n in values.shape)
+    return bytes([0, 0, dtype, values.ndim]) + sizes + values.tobytes()
+
+
+TREE = {
+    "params": [np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros(2, np.float16)],
+    "step": np.int32(3),
+    "flags": np.array([True, False]),
+    "empty": np.zeros((0, 4)),
+}
+CHECKPOINT = written(lambda path: Checkpoints(path).save(7, TREE, metadata={"loss": 0.5}))
+IDX = [
+    idx(0x08, np.arange(24, dtype=np.uint8).reshape(2, 3, 4)),
+    idx(0x0D, np.ones((3, 2), ">f4")),
+    gzip.compress(idx(0x0C, np.ones(5, ">i4")), mtime=0),
+]
+METRICS = written(
+    lambda path: append_metrics(
+        path, [{"epoch": e, "loss": 0.1 * e, "validation_loss": None} for e in range(1, 6)]
+    )
+)
+
+
+# Readers -----------------------------------------------------------------------------------------
+
+
+def read_checkpoint(path: pathlib.Path) -> bytes:
+    """Everything in the archive, as bytes that two readings can be compared by."""
+    manifest, arrays = archive.read_archive(path, "tree")
+    values = {name: (str(t.dtype), t.shape, t.tobytes()) for name, t in sorted(arrays.items())}
+    return repr((manifest["step"], manifest["metadata"], values)).encode()
+
+
+def seal(content: bytes) -> bytes:
+    """The digest at the end made to fit the rest."""
+    body = content[: -archive.SEALED] + archive.SEAL
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
+READERS = {
+    "IDX": Reader(lambda path: read_idx(path, max_bytes=CAP), (ValueError,), IDX, 0.35),
+    "metrics.jsonl": Reader(read_metrics, (ValueError,), [METRICS], 0.35),
+    "checkpoint": Reader(read_checkpoint, (CheckpointError,), [CHECKPOINT], 0.15, exact=True),
+    "checkpoint, digest made to fit": Reader(
+        read_checkpoint, (CheckpointError,), [CHECKPOINT], 0.15, repair=seal
+    ),
+}
+
+
+# Changes -----------------------------------------------------------------------------------------
+
+
+def change(draw: random.Random, content: bytes) -> bytes:
+    """One to three changes of a file."""
+    data = bytearray(content)
+    for _ in range(draw.choice((1, 1, 1, 2, 3))):
+        draw.choice(CHANGES)(draw, data)
+    return bytes(data)
+
+
+def place(draw: random.Random, data: bytearray) -> int:
+    """A position; of two, one is near an end, where headers are."""
+    end = max(len(data) - 1, 0)
+    near = draw.choice((64, 400, end, end))
+    at = draw.randint(0, min(near, end))
+    return at if draw.random() < 0.6 else end - at
+
+
+def flip(draw: random.Random, data: bytearray) -> None:
+    if data:
+        data[place(draw, data)] ^= 1 << draw.randrange(8)
+
+
+def cut(draw: random.Random, data: bytearray) -> None:
+    del data[place(draw, data) :]
+
+
+def splice(draw: random.Random, data: bytearray) -> None:
+    """A piece of the file, also once more or over another piece."""
+    start, length = place(draw, data), draw.randint(0, 40)
+    piece, at = data[start : start + length], place(draw, data)
+    data[at : at + draw.choice((0, length))] = piece
+
+
+def drop(draw: random.Random, data: bytearray) -> None:
+    at = place(draw, data)
+    del data[at : at + draw.randint(1, 20)]
+
+
+def number(draw: random.Random, data: bytearray) -> None:
+    """A number over what is there, of 1 to 8 bytes and either order."""
+    size, at = draw.choice((1, 2, 4, 8)), place(draw, data)
+    value = draw.choice(NUMBERS) % 2 ** (8 * size)
+    data[at : at + size] = value.to_bytes(size, draw.choice(("little", "big")))
+
+
+def word(draw: random.Random, data: bytearray) -> None:
+    """What a parser of text may stumble over."""
+    at = place(draw, data)
+    data[at : at + draw.choice((0, 1, 4))] = draw.choice(WORDS)
+
+
+CHANGES = (flip, flip, cut, splice, drop, number, number, word)
+
+
+# Feeding -----------------------------------------------------------------------------------------
+
+
+def peak() -> int:
+    """Most memory that this process ever had, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def feed(name: str, count: int, seed: int) -> dict[str, Any]:
+    """The outcome of so many changed files; runs in a process of its own."""
+    reader, draw = READERS[name], random.Random(seed)
+    shm = pathlib.Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shm if os.access(shm, os.W_OK) else None) as folder:
+        path = pathlib.Path(folder, "file")
+        right = []
+        for content in reader.files:
+            path.write_bytes(content)
+            right.append(repr(reader.read(path)))
+        found = {"inputs": count, "read": 0, "refused": 0, "silent": 0, "crashes": 0}
+        found["examples"] = []
+        began, before = time.perf_counter(), peak()
+        for _ in range(count):
+            which = draw.randrange(len(reader.files))
+            content = change(draw, reader.files[which])
+            path.write_bytes(reader.repair(content) if reader.repair else content)
+            try:
+                value = reader.read(path)
+            except reader.errors:
+                found["refused"] += 1
+            except BaseException as error:  # whatever else there is, is what is looked for
+                found["crashes"] += 1
+                found["examples"] += [f"{type(error).__name__}: {error}"[:200]][
+                    : 5 - found["crashes"]
+                ]
+            else:
+                found["read"] += 1
+                found["silent"] += reader.exact and repr(value) != right[which]
+    found["growth_mib"] = round((peak() - before) / 2**20, 1)
+    found["a_second"] = round(count / (time.perf_counter() - began))
+    found["memory"] = int(peak() - before > 2 * CAP)
+    return found
+
+
+# Bombs -------------------------------------------------------------------------------------------
+
+
+def zip_of(entries: dict[str, bytes], method: int) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as file:
+        for name, data in entries.items():
+            file.writestr(name, data)
+        file.comment = bytes(archive.SEALED)
+    return seal(buffer.getvalue())
+
+
+def leaf(values: int, name: str = "value") -> dict[str, Any]:
+    return {"name": name, "kind": "array", "dtype": "uint8", "shape": [values], "sha256": "0" * 64}
+
+
+def manifest(*leaves: dict[str, Any], **fields: Any) -> bytes:
+    head = {"format": archive.FORMAT, "version": 1, "kind": "tree", "step": 0, "metadata": {}}
+    return json.dumps({**head, **fields, "leaves": leaves}).encode()
+
+
+def bombs() -> dict[str, tuple[str, Callable[[], bytes]]]:
+    """Small files that stand for large ones: name -> (reader, content)."""
+    size = 1 << 28
+    header = bytes([0, 0, 8, 1])
+    stored, deflated = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+
+    def zeros(prefix: bytes) -> bytes:
+        return gzip.compress(prefix + bytes(size), compresslevel=1)
+
+    return {
+        "IDX that declares 4 GiB": ("IDX", lambda: header + b"\xff" * 4 + b"1"),
+        "gzip, 256 MiB declared": ("IDX", lambda: zeros(header + struct.pack(">I", size))),
+        "gzip, 10 bytes declared": ("IDX", lambda: zeros(header + struct.pack(">I", 10))),
+        "gzip without a header": ("IDX", lambda: zeros(b"")),
+        "zip, 256 MiB deflated": (
+            "checkpoint",
+            lambda: zip_of(
+                {"manifest.json": manifest(leaf(size)), "value.npy": bytes(size)}, deflated
+            ),
+        ),
+        "zip, manifest deflated": (
+            "checkpoint",
+            lambda: zip_of({"manifest.json": b"[" * size}, deflated),
+        ),
+        "manifest of 9 MiB": (
+            "checkpoint",
+            lambda: zip_of({"manifest.json": b" " * (9 << 20)}, stored),
+        ),
+        "manifest of brackets": (
+            "checkpoint",
+            lambda: zip_of({"manifest.json": b"[" * (1 << 20)}, stored),
+        ),
+        "leaf of 2 GiB": (
+            "checkpoint",
+            lambda: zip_of({"manifest.json": manifest(leaf(2**31 - 1)), "value.npy": b"1"}, stored),
+        ),
+        "one line of 256 MiB": ("metrics.jsonl", lambda: b'{"a": "' + b"b" * size),
+        "deep JSON": ("metrics.jsonl", lambda: b"[" * (1 << 19) + b"\n{}\n"),
+    }  # fmt: skip
+
+
+def explode(name: str) -> dict[str, Any]:
+    """The outcome of one bomb; runs in a process of its own, so that its memory is its own."""
+    which = bombs()[name][0]
+    reader = READERS[which]
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "file")
+        # made by another process: its memory is not counted
+        maker = "import sys, torture_files as t\n"
+        maker += "open(sys.argv[1], 'wb').write(t.bombs()[sys.argv[2]][1]())"
+        words = [sys.executable, "-c", maker, str(path), name]
+        subprocess.run(words, check=True, env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")})
+        before, crash = peak(), ""
+        try:
+            value = reader.read(path)
+            crash = f"read as {str(value)[:50]}"
+        except reader.errors:
+            pass
+        except BaseException as error:  # as in `feed`
+            crash = f"{type(error).__name__}: {error}"[:200]
+        return {
+            "size": path.stat().st_size,
+            "growth_mib": round((peak() - before) / 2**20, 1),
+            "memory": int(peak() - before > 2 * CAP),
+            "crashes": int(bool(crash)),
+            "examples": [crash] if crash else [],
+        }
