@@ -113,12 +113,14 @@ def canvas(height: float, across: str, up: str, *, width: float = WIDTH) -> tupl
 
 
 def few_ticks(axes: "Axes", *, y: bool = True) -> None:
-    """So few ticks that their numbers never touch."""
+    """So few ticks, of plain numbers, that they never touch."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.xaxis.set_major_formatter(plain_numbers())
     if y:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+        axes.yaxis.set_major_formatter(plain_numbers())
 
 
 def legend(figure: "Figure", axes: "Axes") -> None:
@@ -126,6 +128,19 @@ def legend(figure: "Figure", axes: "Axes") -> None:
     handles, names = axes.get_legend_handles_labels()
     if names:
         figure.legend(handles, names, loc="outside upper left", ncols=min(len(names), 3))
+
+
+def plain_numbers() -> "Formatter":
+    """How a tick at a number is written: whole, with no offset or power at the end of the axis."""
+    from matplotlib.ticker import FuncFormatter
+
+    return FuncFormatter(_number)
+
+
+def _number(value: float, position: int) -> str:
+    del position
+    mantissa, _, power = f"{value:.7g}".partition("e")
+    return f"{mantissa}e{int(power)}".replace("-", "−") if power else mantissa.replace("-", "−")
 
 
 def in_percent() -> "Formatter":

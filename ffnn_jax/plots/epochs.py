@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ffnn_jax.plots.canvas import COLOURS, canvas, in_percent, legend, style
+from ffnn_jax.plots.canvas import COLOURS, canvas, in_percent, legend, plain_numbers, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,9 @@ def curves(
             axes.yaxis.set_major_formatter(in_percent())
         elif values.size and values.min() > 0 and values.max() > 20 * values.min():
             axes.set_yscale("log")
-            _plain_log_ticks(axes)
+            _log_ticks(axes)
+        else:
+            axes.yaxis.set_major_formatter(plain_numbers())
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         if len(epochs) == 1:
             axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
@@ -68,17 +70,12 @@ def _share_limits(axes: "Axes", values: np.ndarray) -> None:
     axes.set_ylim(max(low - 0.1 * span, -0.04 * span), min(high + 0.1 * span, 1 + 0.04 * span))
 
 
-def _plain_log_ticks(axes: "Axes") -> None:
-    """Ticks as 0.01, 0.1, 1 and no powers; between them 2 and 5 where there are few."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def _log_ticks(axes: "Axes") -> None:
+    """Ticks at powers of ten, at 2 and 5 times them too where there are few."""
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     low, high = axes.get_ylim()
     between = (1.0, 2.0, 5.0) if np.log10(high / low) < 2.5 else (1.0,)
     axes.yaxis.set_major_locator(LogLocator(subs=between, numticks=8))
-    axes.yaxis.set_major_formatter(FuncFormatter(_short_number))
+    axes.yaxis.set_major_formatter(plain_numbers())
     axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _short_number(value: float, position: int) -> str:
-    del position
-    return f"{value:g}".replace("-", "−")

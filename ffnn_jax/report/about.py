@@ -81,10 +81,11 @@ def gradient_check(material: Material) -> Section | None:
         return None
     wrong = [leaf.path for leaf in report.leaves if leaf.ok is False]
     unsure = sum(leaf.ok is None for leaf in report.leaves)
+    right = len(report.leaves) - len(wrong) - unsure
     more = f", {len(wrong)} wrong" * bool(wrong) + f", {unsure} unsure" * bool(unsure)
     said = (
-        f"Of {plural(len(report.leaves), 'gradient')} {len(report.leaves) - len(wrong) - unsure} "
-        f"are right{more}, held against {report.reference}."
+        f"Of {plural(len(report.leaves), 'gradient')} {plural(right, 'is', 'are')} right{more}, "
+        f"held against {report.reference}."
     )
     rows = [
         [leaf.path, leaf.verdict, f"{leaf.error:.1e}", f"{leaf.autodiff:.1e}",

@@ -68,7 +68,8 @@ def _learned(records: Sequence[Mapping[str, Any]], lines: dict[str, list[float |
     """The curves in words."""
     seconds = sum(_known(_column(records, "seconds")))
     took = f" in {seconds:.{1 if seconds < 100 else 0}f} seconds" if seconds else ""
-    said = [f"There were {plural(len(records), 'epoch')}{took}."]
+    be = "was" if len(records) == 1 else "were"
+    said = [f"There {be} {plural(len(records), 'epoch')}{took}."]
     for name, line in lines.items():
         values = _known(line)
         lowest = records[int(np.nanargmin(np.array(line, np.float64)))]["epoch"]

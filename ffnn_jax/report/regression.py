@@ -28,14 +28,17 @@ def result(material: Material) -> Section:
     if len(scores) > 1:
         return _result_of_several(material, scores)
     s, name, N = scores[0], material.names[0], len(material.outcomes.truth)
-    said = [
-        f"On {plural(N, 'held-out row')} the predicted {name} is off by {number(s.mae)} in the mean",
-        f"(MAE) and {number(s.rmse)} in the root mean square (RMSE); always saying the mean of the",
-        f"training data would be off by {number(s.baseline_mae)} and {number(s.baseline_rmse)}.",
+    explained = (
         f"It explains {percent(max(s.r2, 0.0))} of the variance (R² {number(s.r2)})."
         if math.isfinite(s.r2)
-        else "R² is not defined where all true values are equal.",
-    ]
+        else "R² is not defined where all true values are equal."
+    )
+    said = (
+        f"On {plural(N, 'held-out row')} the predicted {name} is off by {number(s.mae)} in the "
+        f"mean (MAE) and {number(s.rmse)} in the root mean square (RMSE); always saying the mean "
+        f"of the training data would be off by {number(s.baseline_mae)} and "
+        f"{number(s.baseline_rmse)}. {explained}"
+    )
     shown = tiles(
         [
             (number(s.r2), "held-out R²"),
@@ -44,7 +47,7 @@ def result(material: Material) -> Section:
             (number(float(material.outcomes.losses.mean())), "held-out loss"),
         ]
     )
-    return Section("Result", (paragraph(*said), shown))
+    return Section("Result", (paragraph(said), shown))
 
 
 def _result_of_several(material: Material, scores: list[QuantityScores]) -> Section:

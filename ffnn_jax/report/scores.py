@@ -61,7 +61,7 @@ def wilson_interval(right: int, N: int) -> tuple[float, float]:
     middle = p + z * z / (2 * N)
     half = z * math.sqrt(p * (1 - p) / N + z * z / (4 * N * N))
     low, high = (middle - half) / (1 + z * z / N), (middle + half) / (1 + z * z / N)
-    return max(0.0, low), min(1.0, high)
+    return (0.0 if right == 0 else low), (1.0 if right == N else high)
 
 
 def confusion_counts(truth: np.ndarray, predicted: np.ndarray, K: int) -> np.ndarray:
