@@ -35,6 +35,7 @@ ROOMS = [
     "fitting",
     "ensemble",
     "per_example",
+    "interop",
     "demo",
     "cli",
     "__main__",
