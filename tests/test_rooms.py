@@ -40,6 +40,7 @@ ROOMS = [
     "fitting",
     "ensemble",
     "per_example",
+    "interop",
     "demo",
     "cli",
     "__main__",

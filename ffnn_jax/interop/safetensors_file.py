@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ffnn_jax import network
 from ffnn_jax.interop.description import describe, network_of
 from ffnn_jax.interop.files import require, write_atomically
 from ffnn_jax.interop.frameworks import check_both
@@ -71,6 +72,10 @@ def load_safetensors(
       ModuleNotFoundError: safetensors is not installed.
       OSError: the file cannot be read.
     """
+    if net is not None:
+        network.check_network(net)
+    if loss is not None and not isinstance(loss, Loss):
+        raise TypeError(f"loss: expected a Loss, got {loss!r}")
     metadata, arrays = _read(path)
     digest = _digest(metadata.get("network", ""), arrays)
     if metadata.get("sha256", digest) != digest:
@@ -78,7 +83,7 @@ def load_safetensors(
     try:
         net = _network_in(metadata, loss) if net is None else net
         return net, from_torch_state(net, arrays)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise SafetensorsError(f"{path}: {error}") from None
 
 

@@ -110,16 +110,13 @@ def _sgd(
     )
 
 
-@lru_cache(maxsize=None)
+@lru_cache(maxsize=64)
 def _optimizer(kind: str, *static: Any) -> optax.GradientTransformation:
     """One object for each kind: a new one would be compiled anew."""
-    zero = jnp.zeros(())
     if kind == "adam":
-        return optax.inject_hyperparams(_adam)(zero, zero, zero, zero, zero)
+        return optax.inject_hyperparams(_adam)(0.0, 0.0, 0.0, 0.0, 0.0)
     names = ("nesterov", "examples", "steps")
-    return optax.inject_hyperparams(_sgd, static_args=names)(
-        zero, zero, zero, zero, *static
-    )
+    return optax.inject_hyperparams(_sgd, static_args=names)(0.0, 0.0, 0.0, 0.0, *static)
 
 
 def start(
