@@ -218,23 +218,32 @@ def _moments(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(constant, train[0], mean), np.where(unscaled, 1.0, deviation)
 
 
-def split(x: np.ndarray, y: np.ndarray, *, fraction: float, seed: int) -> tuple[Examples, Examples]:
-    """Shuffles the examples and holds a fraction of them out.
+def split(
+    x: np.ndarray, y: np.ndarray, *, fraction: float, seed: int | None = None, by: str = "row"
+) -> tuple[Examples, Examples]:
+    """Holds a fraction of the examples out: of all rows, of each class, or the last of them.
 
     Args:
       x: (N, ...), N ≥ 2, any dtype.
-      y: (N, ...), any dtype.
+      y: (N, ...), any dtype; by class it is integers (N,).
       fraction: the share held out, between 0 and 1. The count is rounded, and at least one
         example is left on either side.
-      seed: of `numpy.random.default_rng`, 0 or above: the same seed gives the same split.
+      seed: of `numpy.random.default_rng`, 0 or above: the same seed gives the same split. By time
+        there is none.
+      by: "row" shuffles the examples and takes any of them.
+        "class" shuffles them too, and takes the same share of every class, rounded by largest
+        remainder; a class with two examples or more is on both sides, and one with a single
+        example is trained on, which may change the count.
+        "time" takes the last ones and leaves the order as it is: later data, never seen.
 
     Returns:
       `(x_train, y_train), (x_held_out, y_held_out)`, copies.
 
     Raises:
-      TypeError: x or y is no array, fraction no number, seed no int.
-      ValueError: fraction outside (0, 1), seed below 0, fewer than two examples, or x and y of
-        different lengths.
+      TypeError: x or y is no array, fraction no number, seed no int; by class, y is no integers.
+      ValueError: fraction outside (0, 1), seed below 0, fewer than two examples, x and y of
+        different lengths, an unknown `by`, a seed by time; by class, y is not (N,), or no class
+        has two examples.
 
     Example:
       >>> import ffnn_jax as ffnn
@@ -248,9 +257,52 @@ def split(x: np.ndarray, y: np.ndarray, *, fraction: float, seed: int) -> tuple[
     if len(x) < 2:
         raise ValueError(f"x: expected at least 2 rows to split, got {len(x)}")
     count = min(max(round(_check_fraction(fraction) * len(x)), 1), len(x) - 1)
-    order = np.random.default_rng(_check_seed(seed)).permutation(len(x))
-    held_out, train = order[:count], order[count:]
+    checks.check_name("by", by, ["row", "class", "time"])
+    if by == "time":
+        if seed is not None:
+            raise ValueError(f"seed: expected None, for by='time' draws nothing; got {seed!r}")
+        order = np.arange(len(x))
+        train, held_out = order[:-count], order[-count:]
+    else:
+        order = np.random.default_rng(_check_seed(seed)).permutation(len(x))
+        chosen = np.arange(len(x)) < count if by == "row" else _of_each_class(y[order], count)
+        train, held_out = order[~chosen], order[chosen]
     return (x[train], y[train]), (x[held_out], y[held_out])
+
+
+def _of_each_class(y: np.ndarray, count: int) -> np.ndarray:
+    """Which examples to hold out, booleans (N,): of each class the first, by its share."""
+    if not np.issubdtype(y.dtype, np.integer):
+        raise TypeError(f"y: expected integers, to split by class; got {y.dtype}")
+    if y.ndim != 1:
+        raise ValueError(f"y: expected shape (N,), to split by class; got {y.shape}")
+    _, of_example, sizes = np.unique(y, return_inverse=True, return_counts=True)
+    if sizes.max() < 2:
+        raise ValueError("y: expected a class with at least 2 examples, to split by class")
+    by_class = np.argsort(of_example, kind="stable")
+    rank = np.empty(len(y), int)  # of each example in its class
+    rank[by_class] = np.arange(len(y)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return rank < _shares(sizes, count)[of_example]
+
+
+def _shares(sizes: np.ndarray, count: int) -> np.ndarray:
+    """How many to hold out of each class, ints (K,), count in all where that can be.
+
+    q_c = n_c · count / N, rounded down, and what is then missing to those with the largest
+    remainder; held between 1 and n_c − 1, or at 0 for a class with one example.
+    """
+    quota = sizes * count / sizes.sum()
+    least, most = np.minimum(sizes - 1, 1), sizes - 1
+    held_out = np.clip(np.floor(quota).astype(int), least, most)
+    for _ in range(count - held_out.sum()):
+        remainder = np.where(held_out < most, quota - held_out, -np.inf)
+        if remainder.max() > -np.inf:
+            held_out[remainder.argmax()] += 1
+    for _ in range(held_out.sum() - count):
+        excess = np.where(held_out > least, held_out - quota, -np.inf)
+        if excess.max() > -np.inf:
+            held_out[excess.argmax()] -= 1
+    return held_out
 
 
 def _check_rows(argument: str, value: Any) -> np.ndarray:
