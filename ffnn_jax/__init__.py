@@ -9,13 +9,27 @@ The network and its gradient:
 Each example's gradient, never formed: per_example_gradient_norms, clipped_gradients,
 private_gradients (DP-SGD), gradient_noise_scale.
 Training: init_state, train_step, train_epoch, fit, gradient_descent; fit_many for many networks at
-once; stream_epoch and stream_blocks for data larger than memory, from a Stream.
+once; stream_epoch and stream_blocks for data larger than memory, from a Stream. Beside it losses
+(huber, quantile, smoothed_cross_entropy), penalized, max_norm, class_weights, find_learning_rate.
+Looking at what was learned: input_gradients, unit_statistics, reliability, fit_temperature, and
+write_report for a page of all of it.
+Files: save and load, Checkpoints to go on from, append_metrics; read_csv, and load_model for what
+`ffnn train` wrote. `ffnn_jax.interop` has the exports, and scikit-learn's way.
 Checking any gradient rule, yours or ours: check_gradients, and check_rules for all that a
 function meets. A backprop of your own, gradient by gradient: compare_gradients.
 Data: load_digits and its like, read_idx, standardize, split.
 """
 
 from ffnn_jax.backprop import Gradients, apply, gradients, loss
+from ffnn_jax.calibration import Reliability, fit_temperature, reliability, with_temperature
+from ffnn_jax.checkpoint import (
+    CheckpointError,
+    Checkpoints,
+    Restored,
+    load,
+    load_metadata,
+    save,
+)
 from ffnn_jax.comparison import Comparison, ComparisonRow, compare_gradients
 from ffnn_jax.data import (
     load_breast_cancer,
@@ -28,7 +42,7 @@ from ffnn_jax.data import (
     standardize,
 )
 from ffnn_jax.ensemble import FitMany, fit_many
-from ffnn_jax.fitting import Fit, History, NonFiniteLossError, fit
+from ffnn_jax.fitting import Fit, NonFiniteLossError, fit
 from ffnn_jax.gradcheck import (
     Diagnosis,
     LeafReport,
@@ -39,7 +53,10 @@ from ffnn_jax.gradcheck import (
     check_gradients,
     check_rules,
 )
+from ffnn_jax.history import History
 from ffnn_jax.idx import read_idx
+from ffnn_jax.losses import Loss, huber, quantile, smoothed_cross_entropy
+from ffnn_jax.metrics import append_metrics, read_metrics
 from ffnn_jax.network import (
     Layer,
     Network,
@@ -50,7 +67,7 @@ from ffnn_jax.network import (
     init,
     loss_autodiff,
 )
-from ffnn_jax.outputs import Loss
+from ffnn_jax.penalties import Penalized, max_norm, penalized
 from ffnn_jax.per_example import (
     NoiseScale,
     clipped_gradients,
@@ -58,7 +75,11 @@ from ffnn_jax.per_example import (
     per_example_gradient_norms,
     private_gradients,
 )
+from ffnn_jax.rate_search import RateSearch, find_learning_rate, plot_learning_rates
+from ffnn_jax.report import write_report
+from ffnn_jax.saliency import input_gradients
 from ffnn_jax.streaming import Stream, StreamBlock, StreamError, stream_blocks, stream_epoch
+from ffnn_jax.tabular import Model, TableError, load_model, read_csv
 from ffnn_jax.training import (
     Descent,
     TrainState,
@@ -67,10 +88,14 @@ from ffnn_jax.training import (
     train_epoch,
     train_step,
 )
+from ffnn_jax.units import unit_statistics
+from ffnn_jax.weights import class_weights
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CheckpointError",
+    "Checkpoints",
     "Comparison",
     "ComparisonRow",
     "Descent",
@@ -82,48 +107,75 @@ __all__ = [
     "Layer",
     "LeafReport",
     "Loss",
+    "Model",
     "Network",
     "NoiseScale",
     "NonFiniteLossError",
+    "Penalized",
     "Plan",
+    "RateSearch",
+    "Reliability",
     "Report",
+    "Restored",
     "RuleReport",
     "RulesReport",
     "Stream",
     "StreamBlock",
     "StreamError",
+    "TableError",
     "Tape",
     "TrainState",
     "TransformReport",
+    "append_metrics",
     "apply",
     "apply_autodiff",
     "check_gradients",
     "check_rules",
+    "class_weights",
     "clipped_gradients",
     "compare_gradients",
+    "find_learning_rate",
     "fit",
     "fit_many",
+    "fit_temperature",
     "forward",
     "gradient_descent",
     "gradient_noise_scale",
     "gradients",
+    "huber",
     "init",
     "init_state",
+    "input_gradients",
+    "load",
     "load_breast_cancer",
     "load_diabetes",
     "load_digits",
     "load_iris",
     "load_linnerud",
+    "load_metadata",
+    "load_model",
     "load_wine",
     "loss",
     "loss_autodiff",
+    "max_norm",
+    "penalized",
     "per_example_gradient_norms",
+    "plot_learning_rates",
     "private_gradients",
+    "quantile",
+    "read_csv",
     "read_idx",
+    "read_metrics",
+    "reliability",
+    "save",
+    "smoothed_cross_entropy",
     "split",
     "standardize",
     "stream_blocks",
     "stream_epoch",
     "train_epoch",
     "train_step",
+    "unit_statistics",
+    "with_temperature",
+    "write_report",
 ]

@@ -390,7 +390,7 @@ def check_dropout_key(net: Network, key: Any) -> None:
     checks.check_key(key, "dropout_key")
     if not any(net.dropouts):
         raise ValueError(
-            f"dropout_key: expected None for a network without dropout, got a key; with "
+            "dropout_key: expected None for a network without dropout, got a key; with "
             "dropout it is Network(..., dropout=0.5)"
         )
 

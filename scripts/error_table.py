@@ -10,21 +10,19 @@ import argparse
 import contextlib
 import gzip
 import io
-import os
 import pathlib
-import re
-import sys
 import tempfile
 import warnings
 
 import numpy as np
-import polars as pl
 
 from ffnn_jax.cli import main as ffnn
 
 PAGE = pathlib.Path(__file__).resolve().parents[1] / "docs" / "errors.md"
 MARKS = "<!-- table -->", "<!-- end -->"
-GOOD = "a,b,y\n" + "".join(f"{k % 7},{'uvw'[k % 3]},{'no' if k % 2 else 'yes'}\n" for k in range(60))
+GOOD = "a,b,y\n" + "".join(
+    f"{k % 7},{'uvw'[k % 3]},{'no' if k % 2 else 'yes'}\n" for k in range(60)
+)
 TRAIN = "train t.csv --target y --run new --quiet"
 
 # (what is wrong, how the folder is changed, the command)
@@ -37,7 +35,11 @@ CASES = [
     ("two columns of one name", {"t.csv": "a,a,y\n1,2,3\n"}, TRAIN),
     ("a row with too many values", {"t.csv": "a,y\n1,2\n1,2,3\n"}, TRAIN),
     ("not UTF-8", {"t.csv": b"a,y\n\xff\xfe,2\n"}, TRAIN),
-    ("a torn gzip", {"t.csv.gz": gzip.compress(GOOD.encode())[:-9]}, TRAIN.replace(".csv", ".csv.gz")),
+    (
+        "a torn gzip",
+        {"t.csv.gz": gzip.compress(GOOD.encode())[:-9]},
+        TRAIN.replace(".csv", ".csv.gz"),
+    ),
     ("no Parquet", {"t.parquet": "PAR1 and so on"}, TRAIN.replace(".csv", ".parquet")),
     ("an npz of objects", "objects", "train t.npz --run new"),
     ("an npz without x", "arrays", "train t.npz --run new"),
@@ -51,11 +53,19 @@ CASES = [
     ("a column to drop that is not there", None, f"{TRAIN} --drop c"),
     ("no column left", None, f"{TRAIN} --drop a b"),
     ("weights below 0", {"t.csv": GOOD.replace("3,", "-3,")}, f"{TRAIN} --sample-weight a"),
-    ("counts below 0", {"t.csv": GOOD.replace("yes", "-1").replace("no", "2")}, f"{TRAIN} --loss poisson"),
+    (
+        "counts below 0",
+        {"t.csv": GOOD.replace("yes", "-1").replace("no", "2")},
+        f"{TRAIN} --loss poisson",
+    ),
     ("a loss that there is not", None, f"{TRAIN} --loss hubber"),
     ("a rate of 0", None, f"{TRAIN} --learning-rate 0"),
     ("shares that leave no rows", None, f"{TRAIN} --test 0.6 --validation 0.6"),
-    ("a rate far too high", None, f"{TRAIN} --learning-rate 1e5 --optimizer sgd --loss squared_error --epochs 300"),
+    (
+        "a rate far too high",
+        None,
+        f"{TRAIN} --learning-rate 1e5 --optimizer sgd --loss squared_error --epochs 300",
+    ),
     ("a folder that is taken", {"new/x": ""}, TRAIN),
     ("a folder that cannot be written", {"new": ""}, TRAIN),
     ("a TOML file that is none", {"c.toml": "epochs ="}, "train --config c.toml"),

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ffnn_jax.preparation import (
+from ffnn_jax.tabular.preparation import (
     Category,
     Number,
     Pixels,
@@ -17,7 +17,7 @@ from ffnn_jax.preparation import (
     prepare_pictures,
     prepare_target,
 )
-from ffnn_jax.tables import TableError
+from ffnn_jax.tabular.tables import TableError
 
 
 def column(name, values, **options):

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from ffnn_jax.settings import OPTIMIZERS, SCHEDULES, Settings, make_optimizer, read_settings
-from ffnn_jax.tables import TableError
+from ffnn_jax.tabular.settings import OPTIMIZERS, SCHEDULES, Settings, make_optimizer, read_settings
+from ffnn_jax.tabular.tables import TableError
 
 
 def test_through_toml(tmp_path):

@@ -5,7 +5,7 @@ import gzip
 import polars as pl
 import pytest
 
-from ffnn_jax.tables import TableError, read_table
+from ffnn_jax.tabular.tables import TableError, read_table
 
 
 def written(folder, text, name="t.csv"):

@@ -14,7 +14,7 @@ from sklearn.datasets import load_diabetes, load_iris
 import ffnn_jax as ffnn
 from ffnn_jax.cli import main
 from ffnn_jax.metrics import read_metrics
-from ffnn_jax.models import load_model, raw_network
+from ffnn_jax.tabular.models import load_model, raw_network
 
 FAST = ["--hidden", "16", "--epochs", "12", "--patience", "8", "--learning-rate", "0.02"]
 
@@ -29,7 +29,9 @@ def flowers():
     return pl.DataFrame(
         {
             "": np.arange(150),
-            "sepal": pl.Series([None if hole else v for v, hole in zip(x[:, 0], holes, strict=True)]),
+            "sepal": pl.Series(
+                [None if hole else v for v, hole in zip(x[:, 0], holes, strict=True)]
+            ),
             "petal": x[:, 2],
             "size": pl.Series([None if k % 17 == 3 else str(s) for k, s in enumerate(size)]),
             "field": ["north"] * 150,
@@ -94,7 +96,9 @@ def test_predictions_of_the_rows_it_knows(flower_run, tmp_path, capsys):
     assert head == ["species", "p(setosa)", "p(versicolor)", "p(virginica)"]
     assert len(rows) == 150
     np.testing.assert_allclose([sum(map(float, row[1:])) for row in rows], 1, atol=1e-4)
-    right = np.mean([row[0] == truth for row, truth in zip(rows, flowers()["species"], strict=True)])
+    right = np.mean(
+        [row[0] == truth for row, truth in zip(rows, flowers()["species"], strict=True)]
+    )
     assert right > 0.85
     assert main(["evaluate", *words[:2], "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -157,7 +161,10 @@ def test_onnx_of_a_model(flower_run, tmp_path, capsys):
     assert "6 inputs, 3 outputs" in capsys.readouterr().out
     model = load_model(flower_run / "run")
     frame = flowers()
-    x = model.preparation.encode(frame) * model.preparation.moments[1] + model.preparation.moments[0]
+    x = (
+        model.preparation.encode(frame) * model.preparation.moments[1]
+        + model.preparation.moments[0]
+    )
     session = onnxruntime.InferenceSession(str(path))
     (yhat,) = session.run(None, {session.get_inputs()[0].name: x.astype(np.float32)})
     np.testing.assert_allclose(yhat, model.predict(frame), atol=1e-5)

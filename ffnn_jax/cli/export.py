@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 from ffnn_jax import interop
-from ffnn_jax.models import load_model, raw_network
+from ffnn_jax.tabular.models import load_model, raw_network
 
 SUFFIXES = {"onnx": ".onnx", "jax": ".jax", "safetensors": ".safetensors"}
 

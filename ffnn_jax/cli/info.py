@@ -7,11 +7,11 @@ from typing import Any
 
 from ffnn_jax.checkpoint import Checkpoints
 from ffnn_jax.checkpoint.archive import read_manifest
-from ffnn_jax.figures import in_words
 from ffnn_jax.metrics import read_metrics
-from ffnn_jax.models import load_model
-from ffnn_jax.preparation import Category
-from ffnn_jax.run_folder import RunFolder
+from ffnn_jax.tabular.figures import in_words
+from ffnn_jax.tabular.models import load_model
+from ffnn_jax.tabular.preparation import Category
+from ffnn_jax.tabular.run_folder import RunFolder
 
 
 def add(commands: Any) -> None:

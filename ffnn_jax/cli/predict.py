@@ -9,11 +9,11 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from ffnn_jax.figures import in_words, prediction_figures
-from ffnn_jax.models import Model, load_model
-from ffnn_jax.preparation import is_missing
-from ffnn_jax.sources import Source, read_source
-from ffnn_jax.tables import TableError
+from ffnn_jax.tabular.figures import in_words, prediction_figures
+from ffnn_jax.tabular.models import Model, load_model
+from ffnn_jax.tabular.preparation import is_missing
+from ffnn_jax.tabular.sources import Source, read_source
+from ffnn_jax.tabular.tables import TableError
 
 
 def add(commands: Any) -> None:

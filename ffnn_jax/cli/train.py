@@ -6,10 +6,10 @@ import pathlib
 from typing import Any
 
 from ffnn_jax.cli.progress import Progress
-from ffnn_jax.run_folder import RunFolder, new_run, open_run
-from ffnn_jax.settings import NAMES, Settings, read_settings
-from ffnn_jax.tables import TableError
-from ffnn_jax.trainer import train_in
+from ffnn_jax.tabular.run_folder import RunFolder, new_run, open_run
+from ffnn_jax.tabular.settings import NAMES, Settings, read_settings
+from ffnn_jax.tabular.tables import TableError
+from ffnn_jax.tabular.trainer import train_in
 
 EXAMPLES = """\
 examples:

@@ -17,10 +17,10 @@ from ffnn_jax.backprop import loss
 from ffnn_jax.checkpoint import Checkpoints
 from ffnn_jax.data import split
 from ffnn_jax.fitting import Fit, fit
-from ffnn_jax.models import Model
 from ffnn_jax.network import Network
 from ffnn_jax.penalties import penalized
-from ffnn_jax.preparation import (
+from ffnn_jax.tabular.models import Model
+from ffnn_jax.tabular.preparation import (
     Category,
     Number,
     Preparation,
@@ -30,9 +30,9 @@ from ffnn_jax.preparation import (
     prepare_pictures,
     prepare_target,
 )
-from ffnn_jax.settings import Settings, make_optimizer
-from ffnn_jax.sources import Source, with_weights
-from ffnn_jax.tables import TableError
+from ffnn_jax.tabular.settings import Settings, make_optimizer
+from ffnn_jax.tabular.sources import Source, with_weights
+from ffnn_jax.tabular.tables import TableError
 from ffnn_jax.weights import class_weights
 
 OnEpochs = Callable[[list[dict[str, Any]], Network, Any, "Rows"], None]

@@ -13,7 +13,14 @@ import numpy as np
 
 from ffnn_jax.data import BUNDLED
 from ffnn_jax.idx import read_idx
-from ffnn_jax.tables import TABLES, TableError, read_table, suffix_of
+from ffnn_jax.tabular.preparation import (
+    Preparation,
+    as_numbers,
+    is_missing,
+    prepare_column,
+    prepare_target,
+)
+from ffnn_jax.tabular.tables import TABLES, TableError, read_table, suffix_of
 
 PICTURES = ("digits",)  # named sets that are such
 
@@ -78,10 +85,54 @@ def read_source(
     raise TableError(f"{path}: expected .csv, .tsv, .txt, .parquet, .npz, or IDX")
 
 
+def read_csv(
+    path: str | os.PathLike[str], *, target: str, task: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """x and y from a CSV or Parquet file, ready for a network.
+
+    Numbers are standardised, categories one-hot, missing values imputed with an indicator, columns
+    of no use left out: all by the figures of these rows. `ffnn train` does the same by the figures
+    of its training rows alone, and keeps them with the model.
+
+    Args:
+      path: the file, see `tables.read_table`.
+      target: the column of y; rows without it are left out.
+      task: "classification" or "regression"; None: as the column says.
+
+    Returns:
+      x, float32 (N, n_0), and y: classes in the order of their names, int32 (N,), or a quantity as
+      it stands, float32 (N, 1).
+
+    Raises:
+      ModuleNotFoundError: polars is not installed.
+      OSError: the file cannot be opened.
+      TableError: it is no table, has no such column, or no column of use.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> import ffnn_jax as ffnn
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder, "t.csv")
+      ...     _ = path.write_text("size,colour,kind\\n1,red,a\\n3,blue,b\\n1,red,a\\n3,blue,b\\n")
+      ...     x, y = ffnn.read_csv(path, target="kind")
+      >>> x.tolist()[0], y.tolist()
+      ([-1.0, 0.0, 1.0], [0, 1, 0, 1])
+    """
+    source = read_source(path, target)
+    source = source.take(np.flatnonzero(~is_missing(source.target)))
+    found = prepare_target(target, source.target, task=task)
+    columns = (prepare_column(name, source.rows[name])[0] for name in source.rows.columns)
+    preparation = Preparation(tuple(column for column in columns if column), found)
+    if not preparation.columns:
+        raise TableError(f"{source.name}: no column is left to learn from")
+    y = found.encode(source.target)
+    if not found.classes:
+        y = as_numbers(source.target).astype(np.float32)[:, None]
+    return preparation.encode(source.rows), y
+
+
 def with_weights(source: Source, column: str) -> Source:
     """The source with one of its columns taken as sample weights."""
-    from ffnn_jax.preparation import as_numbers
-
     if isinstance(source.rows, np.ndarray) or column not in source.rows.columns:
         raise TableError(f"{source.name}: there is no column {column!r} for sample weights")
     weights = as_numbers(source.rows[column])

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ffnn_jax.preparation import Target
+from ffnn_jax.tabular.preparation import Target
 
 
 def prediction_figures(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ffnn_jax.tables import TableError
+from ffnn_jax.tabular.tables import TableError
 
 if TYPE_CHECKING:
     import polars

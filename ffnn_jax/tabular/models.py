@@ -12,7 +12,7 @@ import numpy as np
 from ffnn_jax.backprop import apply
 from ffnn_jax.checkpoint import CheckpointError, load, load_metadata
 from ffnn_jax.network import Layer, Network, Params
-from ffnn_jax.preparation import Preparation
+from ffnn_jax.tabular.preparation import Preparation
 
 BLOCK = 1024  # rows that pass through the network at once
 

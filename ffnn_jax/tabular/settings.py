@@ -11,7 +11,7 @@ import optax
 
 from ffnn_jax import checks
 from ffnn_jax.activations import ACTIVATIONS
-from ffnn_jax.tables import TableError
+from ffnn_jax.tabular.tables import TableError
 
 OPTIMIZERS = {
     "adam": optax.adam,

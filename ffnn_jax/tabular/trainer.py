@@ -18,16 +18,16 @@ from ffnn_jax.backprop import loss
 from ffnn_jax.checkpoint import save
 from ffnn_jax.checkpoint.archive import libraries
 from ffnn_jax.checkpoint.atomic import replace_file
-from ffnn_jax.experiment import Fitted, Parts, Rows, Setup, fit_rows, rows_at, set_up
-from ffnn_jax.figures import in_words, prediction_figures
 from ffnn_jax.gradcheck import Report, check_gradients
 from ffnn_jax.metrics import append_metrics, read_metrics
-from ffnn_jax.models import outputs_of
 from ffnn_jax.network import Network, Params
 from ffnn_jax.report import write_report
-from ffnn_jax.run_folder import RunFolder
-from ffnn_jax.settings import Settings
-from ffnn_jax.sources import read_source
+from ffnn_jax.tabular.experiment import Fitted, Parts, Rows, Setup, fit_rows, rows_at, set_up
+from ffnn_jax.tabular.figures import in_words, prediction_figures
+from ffnn_jax.tabular.models import outputs_of
+from ffnn_jax.tabular.run_folder import RunFolder
+from ffnn_jax.tabular.settings import Settings
+from ffnn_jax.tabular.sources import read_source
 from ffnn_jax.units import unit_statistics
 
 LOOKED_AT = 256  # training rows whose a and ∇a are followed over the epochs

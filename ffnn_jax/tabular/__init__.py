@@ -1,0 +1,10 @@
+"""From a file of rows to a trained model: what `ffnn train` and `ffnn predict` do.
+
+tables → preparation → sources → settings → models → figures → experiment → run_folder → trainer
+"""
+
+from ffnn_jax.tabular.models import Model, load_model
+from ffnn_jax.tabular.sources import read_csv
+from ffnn_jax.tabular.tables import TableError
+
+__all__ = ["Model", "TableError", "load_model", "read_csv"]
