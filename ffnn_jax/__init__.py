@@ -20,6 +20,8 @@ function meets. A backprop of your own, gradient by gradient: compare_gradients.
 Data: load_digits and its like, read_idx, standardize, split.
 """
 
+__version__ = "0.1.0"
+
 from ffnn_jax.backprop import Gradients, apply, gradients, loss
 from ffnn_jax.calibration import Reliability, fit_temperature, reliability, with_temperature
 from ffnn_jax.checkpoint import (
@@ -90,8 +92,6 @@ from ffnn_jax.training import (
 )
 from ffnn_jax.units import unit_statistics
 from ffnn_jax.weights import class_weights
-
-__version__ = "0.1.0"
 
 __all__ = [
     "CheckpointError",

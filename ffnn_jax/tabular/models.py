@@ -82,13 +82,14 @@ def raw_network(model: Model) -> tuple[Network, Params]:
     """
     mean, scale = model.preparation.moments
     target = model.preparation.target
-    wide = [Layer(*(np.asarray(t, np.float64) for t in layer)) for layer in model.params]
+    wide = [[np.asarray(t, np.float64) for t in layer] for layer in model.params]
     W, b = wide[0]
-    wide[0] = Layer(W / scale, b - W @ (mean / scale))
+    wide[0] = [W / scale, b - W @ (mean / scale)]
     if not target.classes and not target.log:
         W, b = wide[-1]
-        wide[-1] = Layer(W * target.scale, b * target.scale + target.mean)
-    return model.net, tuple(Layer(*(jnp.asarray(t, jnp.float32) for t in layer)) for layer in wide)
+        wide[-1] = [W * target.scale, b * target.scale + target.mean]
+    layers = ((jnp.asarray(t, jnp.float32) for t in layer) for layer in wide)
+    return model.net, tuple(Layer(*layer) for layer in layers)
 
 
 @partial(jax.jit, static_argnames="net")

@@ -138,13 +138,14 @@ class Target:
             return ((as_numbers(values) - self.mean) / self.scale).astype(np.float32)[:, None]
         known = {name: k for k, name in enumerate(self.classes)}
         text = as_text(values)
-        for row, value in enumerate(text):
-            if value not in known:
-                raise TableError(
-                    f"target {self.name!r}, row {row + 1}: {value!r} is none of the classes "
-                    f"{_listed(self.classes)}"
-                )
-        return np.array([known[value] for value in text], np.int32)
+        places = [-1 if value is None else known.get(value, -1) for value in text]
+        if -1 in places:
+            row = places.index(-1)
+            raise TableError(
+                f"target {self.name!r}, row {row + 1}: {text[row]!r} is none of the classes "
+                f"{_listed(self.classes)}"
+            )
+        return np.array(places, np.int32)
 
     def decode(self, yhat: np.ndarray) -> np.ndarray:
         """From ŷ (N, n_L) the names of the most likely classes, or the quantity in its units."""
@@ -275,13 +276,13 @@ def prepare_column(
             raise TableError(f"column {name!r}: its numbers are too large: {present.max():g}")
         return Number(name, mean, scale or 1.0, indicator), ""
     text = as_text(values)
-    distinct = tuple(sorted({value for value in text if value is not None}))
+    distinct = sorted({value for value in text if value is not None})
     indicator = None in text
     if len(distinct) > min(MOST_CATEGORIES, max(2, (len(text) - text.count(None)) // 2)):
         return None, f"{len(distinct)} different texts in {len(text)} rows"
     if len(distinct) < 2 and not indicator:
         return None, f"it is {distinct[0]!r} everywhere"
-    return Category(name, distinct, indicator), ""
+    return Category(name, tuple(distinct), indicator), ""
 
 
 def prepare_target(

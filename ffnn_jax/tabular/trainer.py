@@ -21,6 +21,7 @@ from ffnn_jax.checkpoint.atomic import replace_file
 from ffnn_jax.gradcheck import Report, check_gradients
 from ffnn_jax.metrics import append_metrics, read_metrics
 from ffnn_jax.network import Network, Params
+from ffnn_jax.report import Target as Quantity
 from ffnn_jax.report import write_report
 from ffnn_jax.tabular.experiment import Fitted, Parts, Rows, Setup, fit_rows, rows_at, set_up
 from ffnn_jax.tabular.figures import in_words, prediction_figures
@@ -179,6 +180,7 @@ def _report(folder, settings, setup, chosen, held_out, figures, say) -> None:
         return
     net, params, preparation, _ = chosen.model
     target, pictures = setup.target, preparation.pixels
+    quantity = Quantity(target.name, target.mean, target.scale)
     write_report(
         folder.report,
         net,
@@ -189,7 +191,7 @@ def _report(folder, settings, setup, chosen, held_out, figures, say) -> None:
         columns=None if pictures else preparation.groups,
         classes=list(target.classes) or None,
         image_shape=pictures and pictures.shape,
-        target=None if target.classes else (target.name, target.mean, target.scale),
+        target=None if target.classes else quantity,
         gradients=check_gradient(chosen),
         reproduce=f"ffnn train --config {folder.config}",
         details=_details(settings, setup, chosen, figures),
