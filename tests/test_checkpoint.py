@@ -131,7 +131,7 @@ def test_a_loss_of_the_library_by_its_name(tmp_path):
         ((PARAMS, NET), None, TypeError, "net: expected a Network"),
         ((NET, PARAMS), [1], TypeError, "metadata: expected a dict"),
         ((NET, PARAMS), {"a": {1, 2}}, TypeError, "JSON"),
-        ((NET, PARAMS), {"a": "b" * 2**23}, ValueError, "at most 8388608 bytes"),
+        ((NET, PARAMS), {"a": "b" * 2**22}, ValueError, "at most 4194304 bytes"),
     ],
 )
 def test_models_that_are_none_are_refused_before_anything_is_written(
