@@ -67,6 +67,7 @@ def _share_limits(axes: "Axes", values: np.ndarray) -> None:
     """Room about the values, and hardly any beyond 0 and 1."""
     low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
     span = max(high - low, 0.05)
+    high = max(high, low + span)
     axes.set_ylim(max(low - 0.1 * span, -0.04 * span), min(high + 0.1 * span, 1 + 0.04 * span))
 
 

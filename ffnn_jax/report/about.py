@@ -99,7 +99,10 @@ def gradient_check(material: Material) -> Section | None:
     parts = [paragraph(said), table("Gradient check", headers, rows), paragraph(note, note=True)]
     if report.transforms:
         rows = [[row.name, row.verdict, row.reason] for row in report.transforms]
-        parts += [heading("Under transforms"), table("Transforms", ["", "verdict", "reason"], rows)]
+        parts += [
+            heading("Under transforms"),
+            table("Transforms", ["transform", "verdict", "reason"], rows),
+        ]
     parts += [paragraph(text, note=True) for text in report.notes]
     return Section("Gradient check", tuple(parts))
 

@@ -13,7 +13,7 @@ from ffnn_jax.report.importance import (
     permutation_importance,
 )
 from ffnn_jax.report.material import Material
-from ffnn_jax.report.page import Markup, Section, Share, number, paragraph, percent, plural, table
+from ffnn_jax.report.page import Markup, Section, Share, number, paragraph, plural, table
 
 MOST_BARS = 20
 MOST_PATCHES = 8
@@ -72,7 +72,7 @@ def _measure(share: bool) -> str:
 
 
 def _amount(value: float, share: bool) -> str:
-    return percent(value) if share else number(value)
+    return f"{100 * value:.1f} percentage points" if share else number(value)
 
 
 def _bars(names: list[str], means: np.ndarray, spreads: np.ndarray, share: bool) -> Markup:
@@ -105,6 +105,6 @@ def _note(found: Importance, most: int) -> Markup:
         some,
         f"Mean and standard deviation over {REPEATS} shuffles of "
         f"{plural(found.rows, 'held-out row')}, the same ones each time the report is made. "
-        "Columns that say the same stand in for each other: both can look unimportant.",
+        "Inputs that say the same stand in for each other: both can look unimportant.",
         note=True,
     )

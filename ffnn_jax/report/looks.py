@@ -4,13 +4,13 @@ STYLE = """
 :root {
   color-scheme: light dark;
   --ink: #1b1f24; --soft: #57606a; --paper: #ffffff; --card: #f6f8fa; --line: #d0d7de;
-  --link: #0062a3; --grid: #8a939d;
+  --link: #0062a3; --grid: #8a939d; --shadow: #0000002e;
   --c1: #0072b2; --c2: #d55e00; --c3: #009e73; --c4: #b8578f; --c5: #c98a00; --c6: #3f9fd6;
 }
 @media screen and (prefers-color-scheme: dark) {
   :root {
     --ink: #e6e9ed; --soft: #a3adb8; --paper: #14171b; --card: #1d2228; --line: #343b44;
-    --link: #6cb8f0; --grid: #7d8792;
+    --link: #6cb8f0; --grid: #7d8792; --shadow: #000000a0;
     --c1: #3f9ae0; --c2: #f07f2e; --c3: #25bd92; --c4: #dd8fbd; --c5: #e9b13b; --c6: #86ccf5;
   }
 }
@@ -41,11 +41,11 @@ nav a { display: inline-block; padding: .2rem 0; }
   margin: 1.25rem 0;
 }
 .tile {
-  display: flex; flex-direction: column; gap: .15rem; padding: .8rem 1rem;
+  display: flex; flex-direction: column; gap: .15rem; padding: .8rem .9rem;
   background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
 }
 .tile dd {
-  margin: 0; font-size: 1.45rem; font-weight: 650; line-height: 1.2;
+  margin: 0; font-size: clamp(1.15rem, 5vw, 1.45rem); font-weight: 650; line-height: 1.2;
   font-variant-numeric: tabular-nums; white-space: nowrap;
 }
 .tile dt { color: var(--soft); font-size: .875rem; line-height: 1.35; }
@@ -67,7 +67,16 @@ figcaption { margin-top: .5rem; line-height: 1.4; }
   width: 6rem; height: auto; border: 1px solid var(--line); image-rendering: pixelated;
 }
 .map img { width: min(100%, 18rem); }
-.scroll { overflow-x: auto; max-width: 100%; margin: 1rem 0; }
+.scroll {  /* a shadow at the edge beyond which there is more */
+  overflow-x: auto; max-width: 100%; margin: 1rem 0;
+  background:
+    linear-gradient(to right, var(--paper) 30%, transparent) local,
+    linear-gradient(to left, var(--paper) 30%, transparent) 100% 0 local,
+    linear-gradient(to right, var(--shadow), transparent) scroll,
+    linear-gradient(to left, var(--shadow), transparent) 100% 0 scroll;
+  background-repeat: no-repeat;
+  background-size: 3rem 100%, 3rem 100%, .9rem 100%, .9rem 100%;
+}
 .scroll:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td {
@@ -81,7 +90,7 @@ thead th {
 tbody th { font-weight: 600; min-width: 3rem; }
 .figures > div { min-width: 0; }
 .figures > div > :first-child { margin-top: 0; }
-td.n, tbody th.n { white-space: nowrap; }
+.whole, td.n, tbody th.n { white-space: nowrap; }
 .n { text-align: right; }
 th:last-child, td:last-child { padding-right: 0; }
 .facts th { color: var(--soft); font-weight: 400; padding-right: 1.5rem; }
@@ -94,6 +103,7 @@ th:last-child, td:last-child { padding-right: 0; }
 pre {
   padding: .8rem 1rem; background: var(--card); border: 1px solid var(--line);
   border-radius: .6rem; font-size: .85rem; line-height: 1.5;
+  white-space: pre-wrap; overflow-wrap: anywhere;
 }
 code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 @media print {
@@ -104,9 +114,8 @@ code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans 
   figure, tr, .tile, .pictures > * { break-inside: avoid; }
   .figures { grid-template-columns: 1fr 1fr; gap: 8mm; }
   figure.wide svg { min-width: 0 !important; }
-  .scroll { overflow: visible; }
+  .scroll { overflow: visible; background: none; }
   table { font-size: 8.5pt; }
-  pre { white-space: pre-wrap; }
   .tile, pre { background: none; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }

@@ -100,7 +100,7 @@ def value_of(material: Material, column: tuple[str, Sequence[int]], row: int) ->
     """What one held-out row has in a column, as the network sees it."""
     values = material.held_out[0][row, list(column[1])].astype(np.float64)
     if len(values) == 1:
-        return float(values[0])
+        return float(f"{values[0]:.3g}")
     if len(values) <= 3:
         return ", ".join(number(float(value)) for value in values)
     if np.count_nonzero(values) == 1:

@@ -103,7 +103,9 @@ def _cell(tag: str, value: Any, right: bool, more: str = "") -> str:
         value = percent(value)
     elif _is_number(value) and not isinstance(value, bool):
         value = number(value)
-    kind = ' class="n"' if right else ""
+    whole = tag == "th" and len(str(value)) <= 12  # on one line
+    names = " ".join(["n"] * right + ["whole"] * whole)
+    kind = f' class="{names}"' if names else ""
     return f"<{tag}{kind}{more}>{escaped(value)}</{tag}>"
 
 
@@ -148,7 +150,7 @@ def tiles(entries: Iterable[tuple[str, str]]) -> Markup:
 
 def code(text: str) -> Markup:
     """Lines to be copied as they stand."""
-    return Markup(f'<pre class="scroll" tabindex="0"><code>{escaped(text)}</code></pre>')
+    return Markup(f"<pre><code>{escaped(text)}</code></pre>")
 
 
 class Section(NamedTuple):

@@ -7,7 +7,17 @@ import numpy as np
 from ffnn_jax import plots
 from ffnn_jax.report.embed import figure, side_by_side
 from ffnn_jax.report.material import Material
-from ffnn_jax.report.page import Markup, Section, number, paragraph, percent, plural, table, tiles
+from ffnn_jax.report.page import (
+    NBSP,
+    Markup,
+    Section,
+    number,
+    paragraph,
+    percent,
+    plural,
+    table,
+    tiles,
+)
 from ffnn_jax.report.scores import QuantityScores, quantity_scores
 
 MOST_DRAWN = 4  # quantities
@@ -29,7 +39,7 @@ def result(material: Material) -> Section:
         return _result_of_several(material, scores)
     s, name, N = scores[0], material.names[0], len(material.outcomes.truth)
     explained = (
-        f"It explains {percent(max(s.r2, 0.0))} of the variance (R² {number(s.r2)})."
+        f"It explains {percent(max(s.r2, 0.0))} of the variance (R²{NBSP}{number(s.r2)})."
         if math.isfinite(s.r2)
         else "R² is not defined where all true values are equal."
     )
