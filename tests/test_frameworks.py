@@ -35,7 +35,7 @@ def test_a_module_of_pytorch_computes_the_same(g, output):
     ((yhat - y) ** 2).sum(-1).mean().backward()
     grads = {name: parameter.grad for name, parameter in module.named_parameters()}
     ours = ffnn.gradients(net, point.params, point.x, point.y)[1].params
-    assert_close(interop.from_torch_state(net, grads), ours, 2e-6)
+    assert_close(interop.from_torch_state(net, grads), ours, 1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
@@ -46,8 +46,6 @@ def test_state_dicts_both_ways(dtype):
         state = interop.to_torch_state(NET, params)
         assert {str(t.dtype) for t in state.values()} == {f"torch.{dtype}"}
         assert_equal(interop.from_torch_state(NET, state), params)
-    module = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(5)))
-    assert len(module) == 5
 
 
 def test_names_of_other_modules():
@@ -194,7 +192,9 @@ def test_flax_nnx():
 def test_haiku():
     hk = pytest.importorskip("haiku")
     mlp = hk.without_apply_rng(hk.transform(lambda x: hk.nets.MLP([7, 6, 3])(x)))
-    plain = hk.without_apply_rng(hk.transform(lambda x: hk.Linear(3)(jax.nn.relu(hk.Linear(6)(x)))))
+    plain = hk.without_apply_rng(
+        hk.transform(lambda x: hk.Sequential([hk.Linear(6), jax.nn.relu, hk.Linear(3)])(x))
+    )
     point = examples(NET)
     tree = mlp.init(jax.random.key(0), point.x)
     params = interop.from_haiku(NET, tree)
@@ -227,6 +227,7 @@ def test_equinox(bias):
         assert_equal(interop.from_equinox(net, interop.to_equinox(net, params, mlp)), params)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # keras's own
 def test_keras(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     keras = pytest.importorskip("keras")
@@ -275,7 +276,7 @@ def test_sklearn_regressors(x64):
     neural = pytest.importorskip("sklearn.neural_network")
     draw = np.random.default_rng(0)
     x, y = draw.standard_normal((30, 4)), draw.standard_normal((30, 2))
-    model = neural.MLPRegressor((6,), solver="lbfgs", max_fun=9)
+    model = neural.MLPRegressor(hidden_layer_sizes=(6,), solver="lbfgs", max_fun=9)
     with pytest.raises(ValueError, match="expected a fitted one"):
         interop.from_sklearn(model)
     with pytest.warns(UserWarning, match="lbfgs"):

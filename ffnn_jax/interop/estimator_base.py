@@ -34,7 +34,6 @@ from ffnn_jax.interop.solvers import (
 from ffnn_jax.network import Network, init
 
 SOLVERS = ("adam", "sgd", "lbfgs")
-DTYPES = (np.float64, np.float32)
 RATES = ("constant", "invscaling", "adaptive")
 OUT_ACTIVATION = {ours: theirs for theirs, ours in OUTPUT_OF.items()}
 ROWS = 256  # predict works in blocks of so many rows, the last filled up: one compilation
@@ -179,7 +178,8 @@ class Estimator(BaseEstimator):
 
         first: whether they say what columns there are, and, if not told, what classes.
         """
-        X, y = validate_data(self, X, y, dtype=list(DTYPES), reset=first, **self._y_options)
+        dtypes = [np.float64, np.float32] if first else self.coefs_[0].dtype
+        X, y = validate_data(self, X, y, dtype=dtypes, reset=first, **self._y_options)
         checks.check_switch("warm_start", self.warm_start)
         target = self._target(y, first, classes)
         if target.dtype != np.int32:
@@ -203,7 +203,10 @@ class Estimator(BaseEstimator):
 
     def _network(self) -> Network:
         hidden = self.hidden_layer_sizes
-        hidden = (hidden,) if isinstance(hidden, numbers.Integral) else tuple(hidden)
+        if isinstance(hidden, numbers.Integral):
+            hidden = (hidden,)
+        elif not isinstance(hidden, tuple | list | np.ndarray):
+            raise TypeError(f"hidden_layer_sizes: expected ints in a tuple, got {hidden!r}")
         activation = self.activation
         if isinstance(activation, str):
             activation = ACTIVATION_OF.get(activation, activation)
@@ -217,8 +220,11 @@ class Estimator(BaseEstimator):
         """The parameters, checked, for so many examples."""
         checks.check_name("solver", self.solver, SOLVERS)
         checks.check_name("learning_rate", self.learning_rate, RATES)
-        for name in ("alpha", "tol", "momentum", "power_t", "beta_1", "beta_2"):
+        for name in ("alpha", "tol", "power_t", "momentum", "beta_1", "beta_2"):
             checks.check_not_negative_float(name, getattr(self, name))
+        for name in ("momentum", "beta_1", "beta_2"):
+            if getattr(self, name) >= 1:
+                raise ValueError(f"{name}: expected below 1, got {getattr(self, name)!r}")
         for name in ("learning_rate_init", "epsilon"):
             checks.check_positive_float(name, getattr(self, name))
         for name in ("max_iter", "max_fun", "n_iter_no_change"):
