@@ -18,6 +18,7 @@ ROOMS = [
     "outputs",
     "tiny",
     "dense",
+    "dropout",
     "network",
     "sweep",
     "classes",
