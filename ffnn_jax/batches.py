@@ -78,34 +78,38 @@ class Parts:
         examples: tuple[jax.Array, Any, Any],
         k: int,
         dtype: DTypeLike,
+        key: jax.Array | None = None,
     ):
-        """value_on(x, y, weights, params) is the ℒ of a part; the examples are (x, y, weights).
+        """value_on(key, x, y, weights, params) is the ℒ of a part; the examples are (x, y, weights).
 
-        The dtype is that of the parameters.
+        The dtype is that of the parameters. The key, if there is one, gives each part its own.
         """
         self.value_on, self.examples = value_on, examples
         self.dtype = at_least_float32(dtype)  # of shares
         self.rows = jnp.arange(examples[0].shape[0]).reshape(k, -1)
+        self.keys = None if key is None else jax.random.split(key, k)
 
     def value(self, params: Params) -> jax.Array:
         """ℒ; its derivative too takes the memory of one part."""
 
         @jax.checkpoint
-        def body(none, rows):
+        def body(none, part):
+            rows, key = part
             (x, y, weights), share = self._part(rows)
-            value = self.value_on(x, y, weights, params)
+            value = self.value_on(key, x, y, weights, params)
             return none, share.astype(value.dtype) * value
 
-        return jnp.sum(jax.lax.scan(body, None, self.rows)[1])
+        return jnp.sum(jax.lax.scan(body, None, (self.rows, self.keys))[1])
 
     def value_and_grad(self, params: Params) -> tuple[jax.Array, Params]:
         """(ℒ, ∇ℒ), summed in float32 at least."""
 
-        def body(total_grads, rows):
+        def body(total_grads, part):
+            rows, key = part
             (x, y, weights), share = self._part(rows)
 
             def value_of(params):
-                return self.value_on(x, y, weights, params)
+                return self.value_on(key, x, y, weights, params)
 
             value, grads = jax.value_and_grad(value_of)(params)
             total_grads = jax.tree.map(
@@ -114,7 +118,7 @@ class Parts:
             return total_grads, share.astype(value.dtype) * value
 
         zeros = jax.tree.map(lambda p: jnp.zeros_like(p, dtype=at_least_float32(p.dtype)), params)
-        grads, values = jax.lax.scan(body, zeros, self.rows)
+        grads, values = jax.lax.scan(body, zeros, (self.rows, self.keys))
         return jnp.sum(values), jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
 
     def _part(self, rows: jax.Array) -> tuple[tuple[jax.Array, Any, Any], jax.Array]:

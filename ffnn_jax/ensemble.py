@@ -160,7 +160,7 @@ def fit_many(
     given = (data, keys, weights, validation, validation_weights, learning_rates)
     check_not_traced("fit_many", given)
     x, y = _check_data("data", net, data, weights, members)
-    recipe = check_recipe(optimizer, batch_size, objective, accumulate, _one(x))
+    recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, _one(x))
     if validation is not None:
         validation = _check_data("validation", net, validation, validation_weights, members)
     elif validation_weights is not None:

@@ -160,7 +160,7 @@ def fit(
         dtype = checks.check_params(net.sizes, state.params)
     check_not_traced("fit", (data, weights, key, state))
     x, y = check_dataset("data", net, data, weights, dtype)
-    recipe = check_recipe(optimizer, batch_size, objective, accumulate, x)
+    recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, x)
     held_out = None, None
     if validation is not None:
         held_out = check_dataset("validation", net, validation, None, dtype)

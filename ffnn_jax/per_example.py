@@ -56,7 +56,7 @@ def per_example_gradient_norms(net: Network, params: Params, x: ArrayLike, y: An
       (*batch,), float32, or float64 for float64 parameters.
 
     Raises:
-      TypeError, ValueError: as `loss`.
+      TypeError, ValueError: as `loss`; a network with dropout.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -95,8 +95,8 @@ def clipped_gradients(
       below 1.
 
     Raises:
-      TypeError, ValueError: as `loss`; max_norm is no finite number above 0; a weight is outside
-        0 … 1.
+      TypeError, ValueError: as `loss`; a network with dropout; max_norm is no finite number above
+        0; a weight is outside 0 … 1.
     """
     checks.check_positive_float("max_norm", max_norm)
     checks.check_shares(weights, jnp.shape(x)[:-1])
@@ -172,7 +172,7 @@ def gradient_noise_scale(net: Network, params: Params, x: ArrayLike, y: Any) -> 
       `NoiseScale`, float32, or float64 for float64 parameters.
 
     Raises:
-      TypeError, ValueError: as `loss`; fewer than two examples.
+      TypeError, ValueError: as `loss`; a network with dropout; fewer than two examples.
 
     McCandlish et al. 2018, "An Empirical Model of Large-Batch Training", appendix A.
     """
@@ -200,6 +200,11 @@ def _swept(
 ) -> tuple[Params, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
     """(params, (h_0, …, h_{L−1}), (∇a_1, …, ∇a_L)), ∇ of the loss of each example by itself."""
     params, h_0, y, _ = network.as_examples(net, params, x, y, None)
+    if any(net.dropouts):
+        raise ValueError(
+            f"net: expected a network without dropout, got the rates {net.dropouts}; "
+            "dataclasses.replace(net, dropout=0.0) is one"
+        )
     tape = network.run(net, params, h_0)
     grad_a_L = outputs.grad_a(net.output, network.loss_of(net), tape.a[-1], y)
     _, grads_a, _ = sweep(net, params, h_0, keep(net, tape), grad_a_L)

@@ -214,7 +214,7 @@ def stream_blocks(
       TypeError, ValueError, StreamError: as `stream_epoch`.
     """
     weights = _check_arguments(net, optimizer, state, stream, weights)
-    recipe = check_recipe(optimizer, batch_size, objective, accumulate, stream.x)
+    recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, stream.x)
     block = checks.check_positive_int("block", block)
     examples = stream.x.shape[0]
     rows = block * recipe.batch_size  # of a block
@@ -349,9 +349,9 @@ def _train_block(net, recipe, state, rows_key, number, data, scale, shift):
     dtype = state.params[0].W.dtype
     x, y, weights = data
 
-    def of_rows(net, params, x, y, *, weights=None):
+    def of_rows(net, params, x, y, **options):
         x = (x.astype(scale.dtype) * scale + shift).astype(dtype)
-        return recipe.objective(net, params, x, y, weights=weights)
+        return recipe.objective(net, params, x, y, **options)
 
     order_key = jax.random.fold_in(rows_key, number)
     on_rows = recipe._replace(objective=of_rows)

@@ -19,11 +19,10 @@ import jax.numpy as jnp
 
 from ffnn_jax.activations import ACTIVATIONS, Activation
 from ffnn_jax.dense import dense, grad_b, grad_h, grad_W
-from ffnn_jax.dropout import drop, marked, mask, unmarked
+from ffnn_jax.dropout import drop, mask
 from ffnn_jax.network import Layer, Network, Params, Tape
 
-# (kept_1, …, kept_{L−1}, a_L), arrays, ∞ where dropout left out; None where computed again
-Kept = tuple[Any, ...]
+Kept = tuple[Any, ...]  # (kept_1, …, kept_{L−1}, a_L), arrays; None where computed again
 
 
 class Swept(NamedTuple):
@@ -37,7 +36,7 @@ class Swept(NamedTuple):
 def forward(net: Network, params: Params, x: jax.Array, key: jax.Array | None = None) -> Kept:
     """The forward pass of checked arguments; the last of what it keeps is a_L.
 
-    With a key it draws the masks of dropout; the sweep then has to have the same key. Given the lower layers alone, it goes through those, and keeps the last of them too.
+    What it keeps of a layer is from before dropout. Given the lower layers alone, it goes through those, and keeps the last of them too.
     """
     kept = []
     h = x
@@ -102,17 +101,18 @@ def h_and_derivative(
 ) -> tuple[jax.Array, jax.Array]:
     """(h_k, m_k / (1 − p_k) ⊙ g′(a_k)) of hidden layer k from what was kept of it, and its ∇h_k."""
     g, p = _activation(net, k), net.dropout_rate(k, key)
-    if g.keep == "a" or p:
+    m = mask(key, k, p, grad_h) if p else None
+    if g.keep == "a":
         kept = _after(grad_h, kept)
-    array, m = unmarked(kept, p)
-    return hidden_of(net, k, kept, key), drop(g.derivative(array), m, p)
+    h = kept if g.keep == "h" else g.value(kept)
+    return drop(h, m, p), drop(g.derivative(kept), m, p)
 
 
 def hidden_of(net: Network, k: int, kept: jax.Array, key: jax.Array | None) -> jax.Array:
     """h_k from what was kept of hidden layer k."""
     g, p = _activation(net, k), net.dropout_rate(k, key)
-    array, m = unmarked(kept, p)
-    return drop(array if g.keep == "h" else g.value(array), m, p)
+    m = mask(key, k, p, kept) if p else None
+    return drop(kept if g.keep == "h" else g.value(kept), m, p)
 
 
 def _compute_again(
@@ -142,8 +142,9 @@ def _hidden(
     g, p = _activation(net, k), net.dropout_rate(k, key)
     a = dense(*layer, h, net.plan.compute_dtype)  # a_k = W_k h_{k−1} + b_k
     h = g.value(a)  # h_k = g(a_k)
-    m = mask(key, k, p, a) if p else None
-    return marked(a if g.keep == "a" else h, m), drop(h, m, p)  # h_k = m_k ⊙ g(a_k) / (1 − p_k)
+    kept = a if g.keep == "a" else h
+    m = mask(key, k, p, kept) if p else None
+    return kept, drop(h, m, p)  # h_k = m_k ⊙ g(a_k) / (1 − p_k)
 
 
 def _activation(net: Network, k: int) -> Activation:

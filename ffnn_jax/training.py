@@ -23,6 +23,7 @@ from ffnn_jax.batches import Parts, gathered_ahead, rows_of, shuffled
 from ffnn_jax.network import Network, Params, init
 
 Objective = Callable[..., jax.Array]
+OF_DROPOUT = 0xD809  # the child of a state's key that masks come from; its own splits are 0, 1, 2
 
 
 class TrainState(NamedTuple):
@@ -31,7 +32,8 @@ class TrainState(NamedTuple):
     Attributes:
       params: the parameters.
       opt_state: the optimizer's own state, a pytree.
-      key: the PRNG key from which the next epoch's order is drawn.
+      key: the PRNG key from which the next epoch's order is drawn, and with step the masks of
+        dropout of the next step.
       step: how many steps were taken, an int32 scalar.
     """
 
@@ -122,24 +124,29 @@ def train_step(
       weights: (*batch,), as for `loss`.
       objective: what is minimised, a function with the arguments of `loss`: `loss` runs the
         hand-written sweep, `loss_autodiff` JAX's own differentiation; or one of yours, for
-        instance with a penalty added.
+        instance with a penalty added. It is given a dropout_key where the network has dropout,
+        another one each step; where it is called more than once in a step, the same.
       accumulate: k, in how many parts the batch is worked off, one after the other, in the memory
         of one; the step is that of the whole batch, up to rounding. k divides the first axis of
         the batch, and the objective is a weighted mean over examples, as `loss` is, plus what
-        depends on the parameters alone.
+        depends on the parameters alone. With dropout each part has its own masks.
 
     Returns:
       (the next state, ℒ before the step).
 
     Raises:
-      TypeError, ValueError: as `loss`; accumulate is no int from 1 on that divides the batch.
+      TypeError, ValueError: as `loss`; an objective that takes no dropout_key for a network with
+        dropout; accumulate is no int from 1 on that divides the batch.
     """
     check_state(net, optimizer, state)
-    check_objective(objective)
+    check_objective(net, objective)
     accumulate = checks.check_positive_int("accumulate", accumulate)
+    key = None
+    if any(net.dropouts):
+        key = jax.random.fold_in(jax.random.fold_in(state.key, OF_DROPOUT), state.step)
     value_on = partial(_value_of, net, objective)
     if accumulate == 1:
-        value_of = partial(value_on, x, y, weights)
+        value_of = partial(value_on, key, x, y, weights)
         value, grads = jax.value_and_grad(value_of)(state.params)
     else:
         examples = jax.tree.map(checks.to_jax, (x, y, weights))
@@ -147,7 +154,7 @@ def train_step(
         check_divides(accumulate, size[0])
         checks.check_leading_shape("y", y, size)
         checks.check_leading_shape("weights", weights, size)
-        parts = Parts(value_on, examples, accumulate, state.params[0].W.dtype)
+        parts = Parts(value_on, examples, accumulate, state.params[0].W.dtype, key)
         value_of = parts.value
         value, grads = parts.value_and_grad(state.params)
     extra = _extra_arguments(optimizer, value=value, grad=grads, value_fn=value_of)
@@ -195,7 +202,7 @@ def train_epoch(
     """
     check_state(net, optimizer, state)
     network.check_examples(net, x, y, weights)
-    recipe = check_recipe(optimizer, batch_size, objective, accumulate, x)
+    recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, x)
     _, x, y, weights = network.as_examples(net, state.params, x, y, weights)
     state, losses, _ = compiled_epoch(net, recipe, state, x, y, weights)
     return state, losses
@@ -210,6 +217,7 @@ def gradient_descent(
     learning_rate: float,
     max_iterations: int = 1000,
     weights: ArrayLike | None = None,
+    dropout_key: jax.Array | None = None,
     objective: Objective = loss,
 ) -> Descent:
     """The lecture's algorithm: θ_{t+1} = θ_t − η ∇θ_t on all the data, max_iterations times.
@@ -222,22 +230,28 @@ def gradient_descent(
       learning_rate: η > 0.
       max_iterations: how many times θ changes, at least 1.
       weights: (*batch,), as for `loss`.
+      dropout_key: a PRNG key for a network with dropout, whose masks are others in each iteration.
       objective: as for `train_step`.
 
     Returns:
       `Descent`: θ at the end, and every loss on the way.
 
     Raises:
-      TypeError, ValueError: as `loss`; a learning rate that is not above 0; max_iterations < 1.
+      TypeError, ValueError: as `loss`; a learning rate that is not above 0; max_iterations < 1;
+        a network with dropout without a dropout_key.
     """
     max_iterations = checks.check_positive_int("max_iterations", max_iterations)
-    check_objective(objective)
     network.check_network(net)
+    check_objective(net, objective)
+    network.check_dropout_key(net, dropout_key)
+    if any(net.dropouts) and dropout_key is None:
+        raise ValueError("dropout_key: expected a key for a network with dropout, got None")
     dtype = checks.check_params(net.sizes, params)
     checks.check_positive_float("learning_rate", learning_rate, dtype)
     params, x, y, weights = network.as_examples(net, params, x, y, weights)
     eta = jnp.asarray(learning_rate, dtype)
-    return _descend(net, params, x, y, weights, eta, max_iterations, objective)
+    keys = None if dropout_key is None else jax.random.split(dropout_key, max_iterations)
+    return _descend(net, params, x, y, weights, keys, eta, max_iterations, objective)
 
 
 # Checks ----------------------------------------------------------------------------------------
@@ -279,15 +293,17 @@ def check_state(net: Network, optimizer: Any, state: Any) -> None:
         )
 
 
-def check_objective(objective: Any) -> None:
-    """objective is a function that can be called as `loss` is."""
+def check_objective(net: Network, objective: Any) -> None:
+    """objective is a function that can be called as `loss` is for this network."""
     if not callable(objective):
         raise TypeError(f"objective: expected a function as `loss` is one, got {objective!r}")
     try:
-        inspect.signature(objective).bind(None, None, None, None, weights=None)
+        options = {"weights": None} | ({"dropout_key": None} if any(net.dropouts) else {})
+        inspect.signature(objective).bind(None, None, None, None, **options)
     except TypeError as error:
         raise TypeError(
-            f"objective: expected a function of (net, params, x, y, *, weights); got one with "
+            f"objective: expected a function of (net, params, x, y, *, {', '.join(options)}); got "
+            "one with "
             f"{inspect.signature(objective)}: {error}"
         ) from None
     except ValueError:  # it has no signature to look at
@@ -313,10 +329,10 @@ def check_divides(accumulate: int, examples: int, of: str = "the number of examp
 
 
 def check_recipe(
-    optimizer: Any, batch_size: Any, objective: Any, accumulate: Any, x: Any
+    net: Network, optimizer: Any, batch_size: Any, objective: Any, accumulate: Any, x: Any
 ) -> Recipe:
     """The four as a `Recipe` for data of the shape of x, (N, n_0); optimizer is known to be one."""
-    check_objective(objective)
+    check_objective(net, objective)
     batch_size = check_batch_size(batch_size, x)
     accumulate = checks.check_positive_int("accumulate", accumulate)
     check_divides(accumulate, batch_size, of="batch_size")
@@ -338,8 +354,9 @@ def _extra_arguments(optimizer: optax.GradientTransformation, **arguments: Any) 
     }
 
 
-def _value_of(net, objective, x, y, weights, params):
-    value = objective(net, params, x, y, weights=weights)
+def _value_of(net, objective, key, x, y, weights, params):
+    options = {} if key is None else {"dropout_key": key}
+    value = objective(net, params, x, y, weights=weights, **options)
     if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
         raise TypeError(
             "objective: expected it to return one floating number, got "
@@ -396,10 +413,10 @@ compiled_epoch = jax.jit(scan_epoch, static_argnames="recipe")
 
 
 @partial(jax.jit, static_argnames=("max_iterations", "objective"))
-def _descend(net, params, x, y, weights, eta, max_iterations, objective):
-    def body(theta, _):
-        value_of = partial(_value_of, net, objective, x, y, weights)
+def _descend(net, params, x, y, weights, keys, eta, max_iterations, objective):
+    def body(theta, key):
+        value_of = partial(_value_of, net, objective, key, x, y, weights)
         value, grads = jax.value_and_grad(value_of)(theta)
         return jax.tree.map(lambda t, g: t - eta * g, theta, grads), value  # θ ← θ − η ∇θ
 
-    return Descent(*jax.lax.scan(body, params, None, length=max_iterations))
+    return Descent(*jax.lax.scan(body, params, keys, length=max_iterations))
