@@ -97,7 +97,8 @@ def with_temperature(params: Params, temperature: float) -> Params:
       ValueError: T is not above 0 or not finite.
     """
     checks.check_positive_float("temperature", temperature)
-    if not isinstance(params, tuple | list) or not all(hasattr(p, "W") for p in params):
+    layers = isinstance(params, tuple | list) and all(hasattr(p, "W") for p in params)
+    if not layers or not params:
         raise TypeError(f"params: expected a tuple of Layer(W, b), got {checks.kind(params)}")
     W, b = params[-1]
     T = float(temperature)

@@ -651,6 +651,74 @@ def test_split_is_for_arrays(x, y, argument):
         split(x, y, fraction=0.5, seed=0)
 
 
+@PATIENT
+@hypothesis.given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=8),
+    fraction=st.floats(0.01, 0.99),
+    seed=st.integers(0, 2**32),
+)
+def test_split_by_class_keeps_shares(sizes, fraction, seed):
+    hypothesis.assume(max(sizes) > 1)
+    y = np.repeat(np.arange(len(sizes)) * 3 - 5, sizes)
+    x = np.arange(len(y))
+    parts = split(x, y, fraction=fraction, seed=seed, by="class")
+    assert sorted(np.concatenate([rows for rows, _ in parts])) == list(range(len(y)))
+    for rows, of_rows in parts:
+        np.testing.assert_array_equal(of_rows, y[rows])
+    held_out = np.array([np.sum(parts[1][1] == c) for c in np.unique(y)])
+    sizes = np.array(sizes)
+    assert np.all(held_out >= np.minimum(sizes - 1, 1))
+    assert np.all(held_out <= sizes - 1)
+    count = min(max(round(fraction * len(y)), 1), len(y) - 1)
+    quota = sizes * count / len(y)
+    if np.all((quota >= 1) & (quota <= sizes - 1)):
+        assert held_out.sum() == count
+        assert np.all(np.abs(held_out - quota) < 1)
+
+
+def test_split_by_class_by_hand():
+    """60 : 25 : 15, and 1 of one: 20 of 101 are 11.9, 4.95, 2.97, 0.2; the single one stays."""
+    y = np.repeat([0, 1, 2, 7], [60, 25, 15, 1])
+    (_, train), (_, held_out) = split(np.arange(101), y, fraction=0.2, seed=0, by="class")
+    assert np.bincount(held_out).tolist() == [12, 5, 3]
+    assert np.bincount(train).tolist() == [48, 20, 12, 0, 0, 0, 0, 1]
+    assert train.tolist() != sorted(train)  # shuffled
+
+
+def test_split_by_time_takes_the_last_in_order():
+    x, y = numbered(10)
+    (x_train, y_train), (x_held_out, y_held_out) = split(x, y, fraction=0.3, by="time")
+    assert y_train.tolist() == list(range(7))
+    assert y_held_out.tolist() == [7, 8, 9]
+    np.testing.assert_array_equal(np.concatenate([x_train, x_held_out]), x)
+    x_train[:] = 0
+    assert x.any()
+
+
+def test_split_by_row_is_what_it_was():
+    (_, train), (_, held_out) = split(*numbered(10), fraction=0.3, seed=0)
+    order = np.random.default_rng(0).permutation(10)
+    assert [*held_out, *train] == order.tolist()
+    again = split(*numbered(10), fraction=0.3, seed=0, by="row")
+    np.testing.assert_array_equal(again[0][1], train)
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "error", "message"),
+    [
+        (np.arange(4), {"by": "rows", "seed": 0}, ValueError, "by: 'rows' .*Did you mean 'row'"),
+        (np.arange(4), {"by": "time", "seed": 0}, ValueError, "seed: expected None, for by='time'"),
+        (np.ones(4), {"by": "class", "seed": 0}, TypeError, "y: expected integers, to split by"),
+        (np.ones((4, 1), int), {"by": "class", "seed": 0}, ValueError, r"y: expected shape \(N,\)"),
+        (np.arange(4), {"by": "class", "seed": 0}, ValueError, "a class with at least 2 examples"),
+        (np.zeros(4, int), {"by": "class"}, TypeError, "seed: expected an int, got None"),
+    ],
+)
+def test_split_by_bad_input(y, options, error, message):
+    with pytest.raises(error, match=message):
+        split(np.ones((4, 2)), y, fraction=0.5, **options)
+
+
 def test_standardize_numbers_whose_squares_overflow():
     with pytest.raises(ValueError, match=r"train: expected numbers whose squares .* got 1e\+300"):
         standardize(np.array([[1e300], [-1e300], [0.0]]))
