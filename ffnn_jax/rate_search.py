@@ -115,7 +115,7 @@ def find_learning_rate(
     """
     network.check_network(net)
     checks.check_key(key)
-    check_objective(objective)
+    check_objective(objective, dropout=any(net.dropouts))
     steps = checks.check_int_from(FEWEST_STEPS, "steps", steps)
     rates = _check_rates(lowest, highest, steps)
     _check_optimizer(optimizer)

@@ -139,7 +139,7 @@ def train_step(
         dropout; accumulate is no int from 1 on that divides the batch.
     """
     check_state(net, optimizer, state)
-    check_objective(net, objective)
+    check_objective(objective, dropout=any(net.dropouts))
     accumulate = checks.check_positive_int("accumulate", accumulate)
     key = None
     if any(net.dropouts):
@@ -242,7 +242,7 @@ def gradient_descent(
     """
     max_iterations = checks.check_positive_int("max_iterations", max_iterations)
     network.check_network(net)
-    check_objective(net, objective)
+    check_objective(objective, dropout=any(net.dropouts))
     network.check_dropout_key(net, dropout_key)
     if any(net.dropouts) and dropout_key is None:
         raise ValueError("dropout_key: expected a key for a network with dropout, got None")
@@ -293,18 +293,17 @@ def check_state(net: Network, optimizer: Any, state: Any) -> None:
         )
 
 
-def check_objective(net: Network, objective: Any) -> None:
-    """objective is a function that can be called as `loss` is for this network."""
+def check_objective(objective: Any, *, dropout: bool = False) -> None:
+    """objective can be called as `loss` is, of a network with dropout with a dropout_key too."""
     if not callable(objective):
         raise TypeError(f"objective: expected a function as `loss` is one, got {objective!r}")
     try:
-        options = {"weights": None} | ({"dropout_key": None} if any(net.dropouts) else {})
+        options = {"weights": None} | ({"dropout_key": None} if dropout else {})
         inspect.signature(objective).bind(None, None, None, None, **options)
     except TypeError as error:
         raise TypeError(
             f"objective: expected a function of (net, params, x, y, *, {', '.join(options)}); got "
-            "one with "
-            f"{inspect.signature(objective)}: {error}"
+            f"one with {inspect.signature(objective)}: {error}"
         ) from None
     except ValueError:  # it has no signature to look at
         pass
@@ -332,7 +331,7 @@ def check_recipe(
     net: Network, optimizer: Any, batch_size: Any, objective: Any, accumulate: Any, x: Any
 ) -> Recipe:
     """The four as a `Recipe` for data of the shape of x, (N, n_0); optimizer is known to be one."""
-    check_objective(net, objective)
+    check_objective(objective, dropout=any(net.dropouts))
     batch_size = check_batch_size(batch_size, x)
     accumulate = checks.check_positive_int("accumulate", accumulate)
     check_divides(accumulate, batch_size, of="batch_size")
