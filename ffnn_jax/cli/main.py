@@ -60,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def in_one_line(error: Exception) -> str:
     """What the error says, without Python's numbers and quotes."""
+    if isinstance(error, NonFiniteLossError):
+        return str(error).partition(". The result")[0]
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__

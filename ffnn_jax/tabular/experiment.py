@@ -158,7 +158,7 @@ def prepare(setup: Setup, places: np.ndarray) -> tuple[Preparation, list[str]]:
             columns += [column] if column else []
             notes += [] if column else [f"column {name!r} is left out: {why}"]
     if not columns:
-        raise TableError(f"{source.name}: no column is left to learn from; {'; '.join(notes)}")
+        raise TableError("; ".join([f"{source.name}: no column is left to learn from", *notes]))
     return Preparation(tuple(columns), setup.target), notes
 
 

@@ -55,6 +55,8 @@ def new_run(path: str | os.PathLike[str] | None, name: str) -> RunFolder:
     """
     if path is not None:
         folder = pathlib.Path(path)
+        if folder.exists() and not folder.is_dir():
+            raise FileExistsError(f"{folder}: it is a file, and no folder")
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise FileExistsError(f"{folder}: it is not empty; --resume goes on with a run in it")

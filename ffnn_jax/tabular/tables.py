@@ -47,7 +47,7 @@ def read_table(path: str | os.PathLike[str]) -> "polars.DataFrame":
         raise TableError(f"{path}: expected a file that ends in {', '.join(TABLES)}")
     try:
         frame = pl.read_parquet(path) if suffix in (".parquet", ".pq") else _read_text(pl, path)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise TableError(f"{path}: {_first_line(error)}") from None
     if not frame.width or not frame.height:
         raise TableError(f"{path}: expected columns and rows, got {frame.width} × {frame.height}")
