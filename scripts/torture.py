@@ -315,7 +315,7 @@ def fuzz(sizes: dict[str, int], seed: int) -> dict[str, dict[str, Any]]:
         progress(f"fuzz {name}, {count} inputs")
         o = apart(feed, name, count, seed)
         note = ""
-        if "inputs" in o:
+        if "refused" in o:
             note = f"{o['refused']} refused, {o['read']} read; {o['a_second']}/s; "
             note += f"+{o['growth_mib']} MiB"
         rows[f"fuzz: {name}"] = row(o, count, note)
@@ -339,8 +339,8 @@ def bombs() -> dict[str, dict[str, Any]]:
 
 
 def progress(words: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\x1b[2K{words}", end="", file=sys.stderr, flush=True)
+    before, after = ("\r\x1b[2K", "") if sys.stderr.isatty() else ("", "\n")
+    print(f"{before}{words}", end=after, file=sys.stderr, flush=True)
 
 
 def show(rows: dict[str, dict[str, Any]]) -> None:
