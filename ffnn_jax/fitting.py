@@ -161,14 +161,10 @@ def fit(
     check_not_traced("fit", (data, weights, key, state))
     x, y = check_dataset("data", net, data, weights, dtype)
     recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, x)
-    held_out = None, None
     if validation is not None:
-        held_out = check_dataset("validation", net, validation, None, dtype)
+        validation = check_dataset("validation", net, validation, None, dtype)
     now = state or init_state(net, optimizer, jnp.asarray(key))
-    arrays = Data(*network.as_examples(net, now.params, x, y, weights)[1:])
-    if validation is not None:
-        held_x, held_y = network.as_examples(net, now.params, *held_out, None)[1:3]
-        arrays = arrays._replace(held_out_x=held_x, held_out_y=held_y)
+    arrays = _data_of(net, now.params, (x, y, weights), validation)
     run = start(now, patience is not None)
 
     def call(run, count):
@@ -200,6 +196,17 @@ def fit(
 
 
 # What `fit` is made of ---------------------------------------------------------------------------
+
+
+def _data_of(net: Network, params: Params, examples: Any, held_out: Any) -> Data:
+    """Checked (x, y, weights), and (x, y) or None to look at, as the compiled loop has them."""
+    x, y, weights = examples
+    data = Data(*network.as_examples(net, params, x, y, weights)[1:])
+    if held_out is None:
+        return data
+    held_x, held_y = held_out
+    held_x, held_y = network.as_examples(net, params, held_x, held_y, None)[1:3]
+    return data._replace(held_out_x=held_x, held_out_y=held_y)
 
 
 def fit_of(run: Run, history: History) -> Fit:

@@ -102,7 +102,7 @@ def keeping(
         for line in skipped:
             warnings.warn(f"fit: a checkpoint does not verify: {line}", stacklevel=4)
         _check_same(checkpoints, which, manifest["metadata"].get("fit"))
-        lengths = {
+        lengths: dict[str, Any] = {
             name: np.zeros(manifest["step"]) if f"history/{name}" in arrays else None
             for name in History._fields
         }
@@ -115,7 +115,7 @@ def identity_of(
     recipe: Recipe,
     data: Data,
     stopping: Stopping | None,
-    begin: jax.Array | TrainState,
+    begin: Any,
     state: TrainState,
 ) -> dict[str, Any]:
     """What has to be the same for a fit to go on as if it had never stopped, as far as we know it.

@@ -50,6 +50,9 @@ NUMBERS = (
 WORDS = (b"null", b"-1", b"1e999", b"9" * 30, b"[[[[", b'{"a":', b"true", b'"', b"\\u0000", b"NaN")
 
 
+OUTCOMES = ("refused", "read", "silent", "crashes")
+
+
 class Reader(NamedTuple):
     """One reader of files.
 
@@ -207,37 +210,37 @@ class Memory:
         return {"growth_mib": round(grown / 2**20, 1), "memory": int(grown > 2 * CAP)}
 
 
+def outcome(reader: Reader, path: pathlib.Path, right: str) -> tuple[str, str]:
+    """What a reader makes of a file: one of OUTCOMES, and the words of a crash."""
+    try:
+        value = reader.read(path)
+    except reader.errors:
+        return "refused", ""
+    except BaseException as error:  # whatever else there is, is what is looked for
+        return "crashes", f"{type(error).__name__}: {error}"[:200]
+    return ("silent" if reader.exact and repr(value) != right else "read"), ""
+
+
 def feed(name: str, count: int, seed: int) -> dict[str, Any]:
-    """The outcome of so many changed files; runs in a process of its own."""
-    reader, draw = READERS[name], random.Random(seed)
-    shm = pathlib.Path("/dev/shm")
+    """The outcomes of so many changed files; runs in a process of its own."""
+    reader, draw, shm = READERS[name], random.Random(seed), pathlib.Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shm if os.access(shm, os.W_OK) else None) as folder:
-        path = pathlib.Path(folder, "file")
-        right = []
+        path, right = pathlib.Path(folder, "file"), []
         for content in reader.files:
             path.write_bytes(content)
             right.append(repr(reader.read(path)))
-        found = {"inputs": count, "read": 0, "refused": 0, "silent": 0, "crashes": 0}
-        found["examples"] = []
+        found, examples = dict.fromkeys(OUTCOMES, 0), []
         began, memory = time.perf_counter(), Memory()
         for _ in range(count):
             which = draw.randrange(len(reader.files))
             content = change(draw, reader.files[which])
             path.write_bytes(reader.repair(content) if reader.repair else content)
-            try:
-                value = reader.read(path)
-            except reader.errors:
-                found["refused"] += 1
-            except BaseException as error:  # whatever else there is, is what is looked for
-                found["crashes"] += 1
-                found["examples"] += [f"{type(error).__name__}: {error}"[:200]][
-                    : 5 - found["crashes"]
-                ]
-            else:
-                found["read"] += 1
-                found["silent"] += reader.exact and repr(value) != right[which]
-    found["a_second"] = round(count / (time.perf_counter() - began))
-    return {**found, **memory.report()}
+            what, words = outcome(reader, path, right[which])
+            found[what] += 1
+            if words and len(examples) < 5:
+                examples.append(words)
+        rate = round(count / (time.perf_counter() - began))
+    return {**found, **memory.report(), "a_second": rate, "examples": examples}
 
 
 # Bombs -------------------------------------------------------------------------------------------
@@ -317,13 +320,9 @@ def explode(folder: str) -> dict[str, dict[str, Any]]:
     outcomes = {}
     for i, (name, (which, _)) in enumerate(bombs().items()):
         reader, path = READERS[which], pathlib.Path(folder, str(i))
-        memory, crash = Memory(), []
-        try:
-            crash = [f"read as {str(reader.read(path))[:50]}"]
-        except reader.errors:
-            pass
-        except BaseException as error:  # as in `feed`
-            crash = [f"{type(error).__name__}: {error}"[:200]]
-        outcome = {"size": path.stat().st_size, "crashes": len(crash), "examples": crash}
-        outcomes[name] = {**outcome, **memory.report()}
+        memory = Memory()
+        what, words = outcome(reader, path, "")
+        found = {"size": path.stat().st_size, "crashes": int(what != "refused")}
+        found["examples"] = [words or what] if what != "refused" else []
+        outcomes[name] = {**found, **memory.report()}
     return outcomes

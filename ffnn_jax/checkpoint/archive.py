@@ -125,7 +125,7 @@ def _entry(name: str) -> zipfile.ZipInfo:
     return zipfile.ZipInfo(name, DATE)
 
 
-def _digest(file: BinaryIO, length: int) -> bytes:
+def _digest(file: Any, length: int) -> bytes:
     """SHA-256 of the first bytes of a file, in hexadecimal; the file is left behind them."""
     file.seek(0)
     digest, buffer = hashlib.sha256(), np.empty(CHUNK, np.uint8)
@@ -260,7 +260,8 @@ def _bytes(row: dict[str, Any]) -> int:
 def _array(archive: zipfile.ZipFile, row: dict[str, Any]) -> Any:
     """The values of one row, their digest verified."""
     name, header = row["name"], npy_header(row)
-    with archive.open(f"{name}.npy") as entry:
+    with archive.open(f"{name}.npy") as opened:
+        entry: Any = opened  # a BufferedIOBase, as zipfile gives it
         if entry.read(len(header)) != header:
             raise ValueError(f"{name}: its npy header does not say what the manifest says")
         values = np.empty(_bytes(row), np.uint8)

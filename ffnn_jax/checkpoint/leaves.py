@@ -105,7 +105,7 @@ def decode(leaf: Leaf) -> np.ndarray | jax.Array:
     if row["kind"] == "bfloat16" and values.dtype == np.uint16:
         return values.view(BFLOAT16)
     if row["kind"] == "key":
-        return jax.random.wrap_key_data(values, impl=row["impl"])
+        return jax.random.wrap_key_data(jnp.asarray(values), impl=row["impl"])
     raise ValueError(f"{row['kind']!r} of {values.dtype} is unknown")
 
 

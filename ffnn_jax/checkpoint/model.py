@@ -146,9 +146,10 @@ def _is_named(net: Network, loss: Loss) -> bool:
 
 def _network(path: str | os.PathLike[str], manifest: dict[str, Any], loss: Any) -> Network:
     try:
-        fields = dict(manifest["network"])
+        fields: dict[str, Any] = dict(manifest["network"])
         name, own = fields.pop("loss"), fields.pop("own_loss")
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        for attribute, value in fields.items():
+            fields[attribute] = tuple(value) if isinstance(value, list) else value
         net = Network(**fields, loss=None if own else name)
     except (TypeError, ValueError, KeyError) as error:
         raise CheckpointError(path, f"its network is none: {error}") from error
