@@ -193,7 +193,7 @@ def calibration(material: Material) -> Section | None:
         if sure > high
         else "it is not sure enough"
         if sure < low
-        else "no difference that so many rows could show"
+        else "within what chance allows in so many rows"
     )
     said = (
         f"The network is {percent(sure)} sure on average and right for {percent(right)}: "

@@ -42,7 +42,7 @@ def figure(name: str, drawing: "Figure", alt: str, caption: str = "") -> Markup:
     if wide:
         label = escaped(f"{name}: scrolls sideways")
         inner = f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">{inner}</div>'
-    return Markup(f"<figure{' class=wide' if wide else ''}>{inner}{below}</figure>")
+    return Markup(f"<figure{' class=broad' if wide else ''}>{inner}{below}</figure>")
 
 
 def image(drawing: "Figure", alt: str, caption: str) -> Markup:
