@@ -162,7 +162,7 @@ def _class_table(
         [
             material.names[c],
             *(Share(t[c]) for t in (scores.precision, scores.recall, scores.f1)),
-            int(scores.count[c]),
+            int(scores.support[c]),
             int(learned[c]),
         ]
         for c in chosen
