@@ -49,11 +49,10 @@ addEventListener("load", () => {
 });
 </script>
 """
-FRAME = """<!DOCTYPE html>
-<iframe src="copy.html" style="border:0;width:{width}px;height:900px"></iframe>
-<pre id="measures"></pre>
+FRAME = '<iframe src="copy.html" style="border:0;width:{width}px;height:900px"></iframe>'
+LISTENER = """<!DOCTYPE html><pre id="measures"></pre>
 <script>
-addEventListener("message", e => document.getElementById("measures").textContent = e.data);
+addEventListener("message", e => document.getElementById("measures").append(e.data + "\\n"));
 </script>
 """
 
@@ -62,11 +61,11 @@ class Seen(NamedTuple):
     """What a browser made of a page.
 
     Attributes:
-      measures: of the page at this width.
+      measures: of the page at each width.
       console: the lines of the console.
     """
 
-    measures: dict[str, Any]
+    measures: dict[int, dict[str, Any]]
     console: list[str]
 
 
@@ -75,21 +74,22 @@ def find_browser() -> str | None:
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
-def look(page: pathlib.Path, width: int, picture: pathlib.Path) -> Seen:
-    """Opens a page at a width, measures a copy of it, and keeps a picture of the whole page."""
+def look(page: pathlib.Path, pictures: dict[int, pathlib.Path]) -> Seen:
+    """Measures a copy of a page at some widths, and keeps a picture of the whole page at each."""
     with tempfile.TemporaryDirectory() as home:
         pathlib.Path(home, "copy.html").write_text(page.read_text("utf-8") + MEASURE, "utf-8")
-        frame = pathlib.Path(home, "frame.html")
-        frame.write_text(FRAME.format(width=width), "utf-8")
-        done = _run(home, "--dump-dom", "--virtual-time-budget=5000", frame)
+        around = pathlib.Path(home, "around.html")
+        frames = "".join(FRAME.format(width=width) for width in pictures)
+        around.write_text(LISTENER + frames, "utf-8")
+        done = _run(home, "--dump-dom", "--virtual-time-budget=5000", around)
         found = re.search(r'<pre id="measures">(.+?)</pre>', done.stdout, re.S)
         assert found, done.stdout[-2000:] + done.stderr[-2000:]
-        measures = json.loads(html.unescape(found.group(1)))
-        shown = _run(
-            home, f"--screenshot={picture}", f"--window-size={width},{measures['height']}", page
-        )
-        lines = (done.stderr + shown.stderr).splitlines()
-        return Seen(measures, [line for line in lines if "CONSOLE" in line])
+        every = [json.loads(line) for line in html.unescape(found.group(1)).splitlines()]
+        measures = {each["width"]: each for each in every}
+        for width, picture in pictures.items():
+            size = f"--window-size={width},{measures[width]['height']}"
+            done.stderr += _run(home, f"--screenshot={picture}", size, page).stderr
+        return Seen(measures, [line for line in done.stderr.splitlines() if "CONSOLE" in line])
 
 
 def _run(home: str, *options: Any) -> subprocess.CompletedProcess[str]:

@@ -469,6 +469,13 @@ def test_shortened():
     assert plots.shortened("a\n\tb\x00c") == "a b c"
 
 
+def test_names_that_begin_alike_stay_apart():
+    found = canvas.distinct([*LONG, "short"], 12)
+    assert len(set(found)) == 31
+    assert all(canvas.columns(name) <= 12 for name in found)
+    assert found[0].endswith("er 0")
+
+
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
     import sys
 

@@ -56,24 +56,24 @@ def many_classes(folder):
     return written(folder, net, train=parts[0], held_out=parts[1], classes=LONG)
 
 
-@pytest.mark.parametrize("width", [400, 1200])
 @pytest.mark.parametrize("make", [images, quantities, many_classes], ids=lambda make: make.__name__)
-def test_page(tmp_path, make, width):
+def test_page(tmp_path, make):
     make(tmp_path)
     shots = pathlib.Path(os.environ.get("REPORT_SHOTS", tmp_path))
     shots.mkdir(parents=True, exist_ok=True)
-    picture = shots / f"{make.__name__}-{width}.png"
-    measures, console = browser.look(tmp_path / "report.html", width, picture)
+    pictures = {width: shots / f"{make.__name__}-{width}.png" for width in (400, 1200)}
+    every, console = browser.look(tmp_path / "report.html", pictures)
     assert console == []
-    assert picture.stat().st_size > 10_000
-    assert measures["width"] == width
-    assert measures["scroll"] <= width
-    assert measures["cut"] == []
-    assert measures["smallest"] >= 12
-    assert all(pixels > 0 for pixels in measures["pictures"])
-    assert len(measures["boxes"]) >= 3
-    for drawing in measures["boxes"]:
-        check_letters(drawing)
+    for width, picture in pictures.items():
+        measures = every[width]
+        assert picture.stat().st_size > 10_000
+        assert measures["scroll"] <= width
+        assert measures["cut"] == []
+        assert measures["smallest"] >= 12
+        assert all(pixels > 0 for pixels in measures["pictures"])
+        assert len(measures["boxes"]) >= 3
+        for drawing in measures["boxes"]:
+            check_letters(drawing)
 
 
 def check_letters(drawing):
@@ -102,7 +102,8 @@ def test_a_cut_page_is_seen(tmp_path):
         '<text x="5" y="20">one</text><text x="8" y="22">two</text></svg><img src="none.png">'
         "<script>throw new Error('told')</script></body>"
     )
-    measures, console = browser.look(page, 400, tmp_path / "page.png")
+    every, console = browser.look(page, {400: tmp_path / "page.png"})
+    measures = every[400]
     assert measures["scroll"] > 400
     assert measures["cut"] == ["wide"]
     assert measures["pictures"] == [0]

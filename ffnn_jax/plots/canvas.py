@@ -9,6 +9,8 @@ Nothing here touches pyplot or the global settings.
 """
 
 import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -82,16 +84,43 @@ def shortened(name: Any, width: int = 16) -> str:
       >>> shortened("mean radius of the nucleus", 12)
       'mean radius…'
     """
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(name)).split())
-    taken, used = "", 0
-    for letter in line:
-        used += 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        if used > width:
-            while taken and columns(taken) > width - 1:
-                taken = taken[:-1]
-            return taken.rstrip() + "…"
-        taken += letter
-    return taken
+    line = _one_line(name)
+    if columns(line) <= width:
+        return line
+    while columns(line) > width - 1:
+        line = line[:-1]
+    return line.rstrip() + "…"
+
+
+def distinct(names: Sequence[Any], width: int) -> list[str]:
+    """Names shortened, in their middle where they would else be the same.
+
+    Example:
+      >>> distinct(["age", "income in 2019", "income in 2020"], 10)
+      ['age', 'incom…2019', 'incom…2020']
+    """
+    short = [shortened(name, width) for name in names]
+    twice = {name for name, count in Counter(short).items() if count > 1}
+    return [
+        _without_middle(_one_line(name), width) if cut in twice else cut
+        for name, cut in zip(names, short, strict=True)
+    ]
+
+
+def _without_middle(line: str, width: int) -> str:
+    """The begin and the end of a line."""
+    if columns(line) <= width:
+        return line
+    head, tail = line, line
+    while columns(tail) > (width - 1) // 2:
+        tail = tail[1:]
+    while columns(head) > width - 1 - columns(tail):
+        head = head[:-1]
+    return f"{head.rstrip()}…{tail.lstrip()}"
+
+
+def _one_line(name: Any) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in str(name)).split())
 
 
 def columns(text: str) -> int:
@@ -135,6 +164,16 @@ def plain_numbers() -> "Formatter":
     from matplotlib.ticker import FuncFormatter
 
     return FuncFormatter(_number)
+
+
+def plain_number(value: float) -> str:
+    """A number of three digits that count.
+
+    Example:
+      >>> plain_number(38295.0), plain_number(-2.44e-10)
+      ('38300', '−2.44e−10')
+    """
+    return _number(float(f"{value:.3g}"), 0)
 
 
 def _number(value: float, position: int) -> str:

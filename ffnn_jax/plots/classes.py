@@ -13,9 +13,9 @@ from ffnn_jax.plots.canvas import (
     WIDTH,
     canvas,
     columns,
+    distinct,
     in_percent,
     legend,
-    shortened,
     style,
 )
 
@@ -39,7 +39,7 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> "Figure":
     """
     counts = np.asarray(counts)
     K = len(counts)
-    names = [shortened(name, 12) for name in names]
+    names = distinct(names, 12)
     margin = 30 + 5.8 * max(columns(name) for name in names)
     cell = min(max((WIDTH - margin - 12) / K, 17.0), 64.0)
     width = max(WIDTH, margin + cell * K + 12)

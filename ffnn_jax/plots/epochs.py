@@ -1,6 +1,6 @@
 """Quantities over the epochs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ MARKERS = "os^Dvp"
 
 def curves(
     epochs: Sequence[float],
-    lines: dict[str, Sequence[float | None]],
+    lines: Mapping[str, Sequence[float | None]],
     label: str,
     *,
     share: bool = False,
@@ -40,8 +40,14 @@ def curves(
         drawn = {name: np.array([_number(v) for v in values]) for name, values in lines.items()}
         marked = len(epochs) <= 30
         for i, (name, values) in enumerate(drawn.items()):
-            look = {"marker": MARKERS[i] if marked else "", "color": COLOURS[i]}
-            axes.plot(epochs, values, label=name, linestyle=("-", "--", "-.")[i % 3], **look)
+            axes.plot(
+                epochs,
+                values,
+                label=name,
+                color=COLOURS[i],
+                linestyle=("-", "--", "-.")[i % 3],
+                marker=MARKERS[i] if marked else "",
+            )
         values = np.concatenate([v[np.isfinite(v)] for v in drawn.values()])
         if share:
             _share_limits(axes, values)

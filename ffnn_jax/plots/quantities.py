@@ -10,9 +10,11 @@ from ffnn_jax.plots.canvas import (
     INK,
     LINES,
     canvas,
+    distinct,
     few_ticks,
     in_percent,
     legend,
+    plain_number,
     shortened,
     style,
 )
@@ -69,7 +71,7 @@ def residual_distribution(residuals: np.ndarray, unit: str) -> "Figure":
             color=COLOURS[1],
             linewidth=1.4,
             linestyle="--",
-            label=f"mean {mean:.3g}".replace("-", "−"),
+            label=f"mean {plain_number(mean)}",
         )
         legend(figure, axes)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
@@ -94,7 +96,7 @@ def importance(
         axes.barh(rows, means, height=0.66, color=COLOURS[0], alpha=0.85)
         axes.errorbar(means, rows, xerr=spreads, fmt="none", ecolor=INK, elinewidth=1.2, capsize=2)
         axes.axvline(0, color=LINES, linewidth=1)
-        axes.set_yticks(rows, [shortened(name, 22) for name in names], parse_math=False)
+        axes.set_yticks(rows, distinct(names, 22), parse_math=False)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)

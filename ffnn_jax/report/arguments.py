@@ -84,7 +84,8 @@ def check_names(
     if np.any(numbers[1] <= 0):
         raise ValueError(f"target: expected a scale above 0, got {scale!r}")
     names = [name] if isinstance(name, str) else name
-    return _names("target", names, n_L, []), *(np.broadcast_to(t, n_L) for t in numbers)
+    mean, scale = (np.broadcast_to(t, n_L) for t in numbers)
+    return _names("target", names, n_L, []), mean, scale
 
 
 def _names(argument: str, names: Any, count: int, otherwise: list[str]) -> tuple[str, ...]:

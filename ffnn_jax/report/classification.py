@@ -162,7 +162,7 @@ def _class_table(
         [
             material.names[c],
             *(Share(t[c]) for t in (scores.precision, scores.recall, scores.f1)),
-            int(scores.count[c]),
+            int(scores.support[c]),
             int(learned[c]),
         ]
         for c in chosen
@@ -193,7 +193,7 @@ def calibration(material: Material) -> Section | None:
         if sure > high
         else "it is not sure enough"
         if sure < low
-        else "no difference that so many rows could show"
+        else "within what chance allows in so many rows"
     )
     said = (
         f"The network is {percent(sure)} sure on average and right for {percent(right)}: "

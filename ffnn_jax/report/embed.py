@@ -42,7 +42,7 @@ def figure(name: str, drawing: "Figure", alt: str, caption: str = "") -> Markup:
     if wide:
         label = escaped(f"{name}: scrolls sideways")
         inner = f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">{inner}</div>'
-    return Markup(f"<figure{' class=wide' if wide else ''}>{inner}{below}</figure>")
+    return Markup(f"<figure{' class=broad' if wide else ''}>{inner}{below}</figure>")
 
 
 def image(drawing: "Figure", alt: str, caption: str) -> Markup:
@@ -88,7 +88,7 @@ def _png(drawing: "Figure", alt: str, dpi: float, paper: str) -> str:
     return f'<img src="data:image/png;base64,{data}" alt="{escaped(alt)}">'
 
 
-def _save(drawing: "Figure", file: io.IOBase, **options) -> None:
+def _save(drawing: "Figure", file: io.StringIO | io.BytesIO, **options) -> None:
     with plots.style(), warnings.catch_warnings():
         # A letter that matplotlib's font lacks; the page's font is another.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")

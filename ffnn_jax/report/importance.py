@@ -21,7 +21,7 @@ MOST_ROWS = 2000
 WORK = 2_000_000  # about so many rows go through the network in all
 PATCHES = 8  # along the longer side of an image
 
-Columns = Sequence[tuple[str, Sequence[int]]]
+Columns = Sequence[tuple[str, Sequence[int] | np.ndarray]]
 
 
 class Importance(NamedTuple):

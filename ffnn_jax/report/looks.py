@@ -57,7 +57,7 @@ figure { margin: 0; min-width: 0; }
 figure svg { display: block; width: 100%; height: auto; overflow: visible; }
 figure svg * { stroke-linejoin: round; stroke-linecap: butt; }
 figure img { display: block; max-width: 100%; height: auto; background: #ffffff; }
-figure.wide { grid-column: 1 / -1; max-width: 46rem; }
+figure.broad { grid-column: 1 / -1; max-width: 46rem; }
 figcaption { margin-top: .5rem; line-height: 1.4; }
 .pictures {
   display: grid; grid-template-columns: repeat(auto-fill, minmax(6.5rem, 1fr)); gap: 1rem;
@@ -88,6 +88,7 @@ thead th {
   overflow-wrap: normal;
 }
 tbody th { font-weight: 600; min-width: 3rem; }
+.wide { min-width: 8rem; }
 .figures > div { min-width: 0; }
 .figures > div > :first-child { margin-top: 0; }
 .whole, td.n, tbody th.n { white-space: nowrap; }
@@ -113,7 +114,7 @@ code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans 
   h2, h3 { break-after: avoid; }
   figure, tr, .tile, .pictures > * { break-inside: avoid; }
   .figures { grid-template-columns: 1fr 1fr; gap: 8mm; }
-  figure.wide svg { min-width: 0 !important; }
+  figure.broad svg { min-width: 0 !important; }
   .scroll { overflow: visible; background: none; }
   table { font-size: 8.5pt; }
   .tile, pre { background: none; }

@@ -69,11 +69,11 @@ def gather(
     checks.check_params(net.sizes, params)
     train = arguments.check_examples(net, "train", train)
     held_out = arguments.check_examples(net, "held_out", held_out)
-    kinds = [kind_of(net, y) for _, y in (train, held_out)]
-    if kinds[0] != kinds[1]:
-        raise ValueError(f"train: expected y of the kind of held_out's, {kinds[1]}; got {kinds[0]}")
+    kind, learned_kind = kind_of(net, held_out[1]), kind_of(net, train[1])
+    if learned_kind != kind:
+        raise ValueError(f"train: expected y of the kind of held_out's, {kind}; got {learned_kind}")
     records = arguments.check_records(records)
-    names, mean, scale = arguments.check_names(net, kinds[1], classes, target)
+    names, mean, scale = arguments.check_names(net, kind, classes, target)
     if columns is not None:
         columns = arguments.check_columns(net.sizes[0], columns)
     if image_shape is not None:
@@ -96,7 +96,9 @@ def _in_own_unit(outcomes: Outcomes, mean: Any, scale: Any) -> Outcomes:
     return outcomes._replace(truth=truth, predicted=predicted)
 
 
-def value_of(material: Material, column: tuple[str, Sequence[int]], row: int) -> float | str:
+def value_of(
+    material: Material, column: tuple[str, Sequence[int] | np.ndarray], row: int
+) -> float | str:
     """What one held-out row has in a column, as the network sees it."""
     values = material.held_out[0][row, list(column[1])].astype(np.float64)
     if len(values) == 1:

@@ -104,7 +104,8 @@ def _cell(tag: str, value: Any, right: bool, more: str = "") -> str:
     elif _is_number(value) and not isinstance(value, bool):
         value = number(value)
     whole = tag == "th" and len(str(value)) <= 12  # on one line
-    names = " ".join(["n"] * right + ["whole"] * whole)
+    wide = not right and len(str(value)) > 12  # never so narrow that each word has a line
+    names = " ".join(["n"] * right + ["whole"] * whole + ["wide"] * wide)
     kind = f' class="{names}"' if names else ""
     return f"<{tag}{kind}{more}>{escaped(value)}</{tag}>"
 

@@ -13,13 +13,13 @@ class ClassScores(NamedTuple):
       precision: how many of those taken for c are of c.
       recall: how many of c are taken for c.
       f1: the harmonic mean of the two, 2 right / (of c + taken for c).
-      count: how many are of c.
+      support: how many are of c.
     """
 
     precision: np.ndarray
     recall: np.ndarray
     f1: np.ndarray
-    count: np.ndarray
+    support: np.ndarray
 
 
 class QuantityScores(NamedTuple):
@@ -46,7 +46,7 @@ class Reliability(NamedTuple):
 
     confidence: np.ndarray
     accuracy: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # pyright: ignore[reportIncompatibleMethodOverride]
     ece: float
 
 

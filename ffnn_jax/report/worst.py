@@ -79,11 +79,11 @@ def _verdict(material: Material, i: int) -> tuple[str, str, str]:
         sure = percent(float(outcomes.yhat[i, predicted]), 0)
         return plots.shortened(names[true], 24), plots.shortened(names[predicted], 24), sure
     if material.kind == "labels":
-        both = (
+        true, predicted = (
             ", ".join(plots.shortened(names[j]) for j in np.flatnonzero(t[i])[:5]) or "none"
             for t in (outcomes.truth, outcomes.predicted)
         )
-        return *both, ""
+        return true, predicted, ""
     true, predicted = (
         ", ".join(number(float(v)) for v in t[i][:5]) for t in (outcomes.truth, outcomes.predicted)
     )
