@@ -156,8 +156,10 @@ class Estimator(BaseEstimator):
 
     def _partial_fit(self, X, y, sample_weight, *, first: bool, classes: Any = None):
         """One epoch more, the moments of the optimizer going on with the parameters."""
-        if self.solver == "lbfgs" or self.early_stopping:
-            raise ValueError("partial_fit: expected solver adam or sgd, and no early_stopping")
+        if self.early_stopping:
+            raise ValueError(
+                "partial_fit: expected early_stopping off: an epoch has no held-out part"
+            )
         data = self._examples(X, y, sample_weight, first=first, classes=classes)
         net, solver = self._network(), self._solver(len(data.x))._replace(max_iter=1)
         state = getattr(self, "_state", None)
@@ -260,6 +262,11 @@ class Estimator(BaseEstimator):
             starts = range(0, len(X), ROWS)
             blocks = [np.asarray(_apply(net, params, X[i : i + ROWS])) for i in starts]
         return np.concatenate(blocks)[:rows]
+
+
+def has_partial_fit(estimator: Estimator) -> bool:
+    """Whether the solver works epoch by epoch; an estimator without says so in `hasattr`."""
+    return estimator.solver != "lbfgs"
 
 
 def _seed(random: np.random.RandomState) -> int:
