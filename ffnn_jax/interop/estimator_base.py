@@ -7,7 +7,7 @@ scikit-learn does: `jax.enable_x64` is on inside fit and predict, and nowhere el
 import contextlib
 import numbers
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -50,6 +50,11 @@ class Estimator(BaseEstimator):
     """
 
     _objective: Any
+    _target: Callable[..., np.ndarray]
+    _strata: Callable[..., np.ndarray | None]
+    _width: Callable[[], int]
+    _output: Callable[[], str]
+    _decided: Callable[..., np.ndarray]
     _y_options: ClassVar[dict[str, bool]] = {}
 
     def __init__(
@@ -204,7 +209,7 @@ class Estimator(BaseEstimator):
         return train, held_out
 
     def _network(self) -> Network:
-        hidden = self.hidden_layer_sizes
+        hidden: Any = self.hidden_layer_sizes
         if isinstance(hidden, numbers.Integral):
             hidden = (hidden,)
         elif not isinstance(hidden, tuple | list | np.ndarray):
