@@ -49,6 +49,7 @@ class Estimator(BaseEstimator):
     methods `_target`, `_strata`, `_width`, `_output` and `_decided`.
     """
 
+    n_features_in_: int
     _objective: Any
     _target: Callable[..., np.ndarray]
     _strata: Callable[..., np.ndarray | None]
@@ -186,7 +187,8 @@ class Estimator(BaseEstimator):
         first: whether they say what columns there are, and, if not told, what classes.
         """
         dtypes = [np.float64, np.float32] if first else self.coefs_[0].dtype
-        X, y = validate_data(self, X, y, dtype=dtypes, reset=first, **self._y_options)
+        checked: Any = validate_data(self, X, y, dtype=dtypes, reset=first, **self._y_options)
+        X, y = checked
         checks.check_switch("warm_start", self.warm_start)
         target = self._target(y, first, classes)
         if target.dtype != np.int32:
