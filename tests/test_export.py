@@ -76,6 +76,15 @@ def test_other_dtypes(tmp_path, dtype):
         assert_close(grads, plain(ours), 1e-13 if dtype == "float64" else 3e-2)
 
 
+def test_a_fixed_batch(tmp_path):
+    point = examples(NET, classes=True)
+    program = reread(interop.export_loss(NET, batch=6), tmp_path)
+    grads = jax.jit(jax.grad(program.call))(plain(point.params), point.x, point.y)
+    ours = ffnn.gradients(NET, point.params, point.x, point.y)[1].params
+    assert_close(grads, plain(ours), 2e-6)
+    assert interop.export_apply(NET, point.params, batch=2).in_avals[0].shape == (2, 5)
+
+
 def test_for_machines_that_are_not_here():
     net = ffnn.Network((3, 2))
     program = interop.export_apply(net, examples(net).params, platforms=("cpu", "cuda", "tpu"))
@@ -112,5 +121,7 @@ def test_bad_arguments(tmp_path):
         interop.export_loss(net, dtype="float64")
     with pytest.raises(TypeError, match="classes: expected True"):
         interop.export_loss(net, classes=1)
+    with pytest.raises(ValueError, match="batch: expected at least 1"):
+        interop.export_loss(net, batch=0)
     with pytest.raises(TypeError, match="program: expected one of jax"):
         interop.save_exported(tmp_path / "file", np.zeros(3))

@@ -40,7 +40,7 @@ def test_a_module_of_pytorch_computes_the_same(g, output):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
 def test_state_dicts_both_ways(dtype):
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
     with jax.enable_x64(dtype == "float64"):
         params = examples(NET, dtype=dtype).params
         state = interop.to_torch_state(NET, params)

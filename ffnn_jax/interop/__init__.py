@@ -7,7 +7,7 @@ scikit-learn; to_torch for a whole module.
 Estimators of scikit-learn: FFNNClassifier, FFNNRegressor.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ffnn_jax.interop.description import describe, network_of
 from ffnn_jax.interop.exported import (
@@ -32,6 +32,9 @@ from ffnn_jax.interop.onnx_file import save_onnx, to_onnx
 from ffnn_jax.interop.safetensors_file import SafetensorsError, load_safetensors, save_safetensors
 from ffnn_jax.interop.sklearn_parameters import from_sklearn, to_sklearn
 from ffnn_jax.interop.torch_state import from_torch_state, to_torch, to_torch_state
+
+if TYPE_CHECKING:
+    from ffnn_jax.interop.estimator import FFNNClassifier, FFNNRegressor
 
 ESTIMATORS = ("FFNNClassifier", "FFNNRegressor")
 

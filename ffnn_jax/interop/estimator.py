@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import column_or_1d
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from ffnn_jax import backprop
-from ffnn_jax.interop.estimator_base import Estimator
+from ffnn_jax.interop.estimator_base import Estimator, has_partial_fit
 from ffnn_jax.interop.solvers import half_loss
 
 
@@ -67,6 +68,7 @@ class FFNNClassifier(ClassifierMixin, Estimator):
 
     _objective = staticmethod(backprop.loss)
 
+    @available_if(has_partial_fit)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """One epoch on some of the data.
 
@@ -75,8 +77,9 @@ class FFNNClassifier(ClassifierMixin, Estimator):
           classes: all classes there will be; needed in the first call, then no more.
 
         Raises:
-          ValueError: as `fit`; classes missing in the first call, or others than before; the
-            solver is lbfgs, or early_stopping is on.
+          AttributeError: the solver is lbfgs.
+          ValueError: as `fit`; classes missing in the first call, or others than before; or
+            early_stopping is on.
         """
         first = not hasattr(self, "coefs_")
         if first and classes is None:
@@ -138,10 +141,12 @@ class FFNNRegressor(RegressorMixin, Estimator):
     _objective = staticmethod(half_loss)
     _y_options: ClassVar[dict[str, bool]] = {"multi_output": True, "y_numeric": True}
 
+    @available_if(has_partial_fit)
     def partial_fit(self, X, y, sample_weight=None):
         """One epoch on some of the data.
 
-        Args, returns and raises as `fit`; and ValueError for lbfgs and early_stopping.
+        Args, returns and raises as `fit`; and AttributeError for lbfgs, ValueError where
+        early_stopping is on.
         """
         return self._partial_fit(X, y, sample_weight, first=not hasattr(self, "coefs_"))
 

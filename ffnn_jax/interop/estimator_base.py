@@ -7,7 +7,7 @@ scikit-learn does: `jax.enable_x64` is on inside fit and predict, and nowhere el
 import contextlib
 import numbers
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -49,7 +49,13 @@ class Estimator(BaseEstimator):
     methods `_target`, `_strata`, `_width`, `_output` and `_decided`.
     """
 
+    n_features_in_: int
     _objective: Any
+    _target: Callable[..., np.ndarray]
+    _strata: Callable[..., np.ndarray | None]
+    _width: Callable[[], int]
+    _output: Callable[[], str]
+    _decided: Callable[..., np.ndarray]
     _y_options: ClassVar[dict[str, bool]] = {}
 
     def __init__(
@@ -156,8 +162,10 @@ class Estimator(BaseEstimator):
 
     def _partial_fit(self, X, y, sample_weight, *, first: bool, classes: Any = None):
         """One epoch more, the moments of the optimizer going on with the parameters."""
-        if self.solver == "lbfgs" or self.early_stopping:
-            raise ValueError("partial_fit: expected solver adam or sgd, and no early_stopping")
+        if self.early_stopping:
+            raise ValueError(
+                "partial_fit: expected early_stopping off: an epoch has no held-out part"
+            )
         data = self._examples(X, y, sample_weight, first=first, classes=classes)
         net, solver = self._network(), self._solver(len(data.x))._replace(max_iter=1)
         state = getattr(self, "_state", None)
@@ -179,7 +187,8 @@ class Estimator(BaseEstimator):
         first: whether they say what columns there are, and, if not told, what classes.
         """
         dtypes = [np.float64, np.float32] if first else self.coefs_[0].dtype
-        X, y = validate_data(self, X, y, dtype=dtypes, reset=first, **self._y_options)
+        checked: Any = validate_data(self, X, y, dtype=dtypes, reset=first, **self._y_options)
+        X, y = checked
         checks.check_switch("warm_start", self.warm_start)
         target = self._target(y, first, classes)
         if target.dtype != np.int32:
@@ -202,7 +211,7 @@ class Estimator(BaseEstimator):
         return train, held_out
 
     def _network(self) -> Network:
-        hidden = self.hidden_layer_sizes
+        hidden: Any = self.hidden_layer_sizes
         if isinstance(hidden, numbers.Integral):
             hidden = (hidden,)
         elif not isinstance(hidden, tuple | list | np.ndarray):
@@ -260,6 +269,11 @@ class Estimator(BaseEstimator):
             starts = range(0, len(X), ROWS)
             blocks = [np.asarray(_apply(net, params, X[i : i + ROWS])) for i in starts]
         return np.concatenate(blocks)[:rows]
+
+
+def has_partial_fit(estimator: Estimator) -> bool:
+    """Whether the solver works epoch by epoch; an estimator without says so in `hasattr`."""
+    return estimator.solver != "lbfgs"
 
 
 def _seed(random: np.random.RandomState) -> int:

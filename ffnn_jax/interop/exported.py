@@ -3,6 +3,9 @@
 The batch stays a symbol, b, so one program takes any number of examples. Its derivative is in the
 file too, and it is the hand-written sweep: `jax.grad` through the loaded program runs what
 `jax.grad` runs here.
+
+JAX reads the programs of earlier versions for half a year. A program for one number of examples
+may be read by an earlier version as well; with a symbol in it jax 0.10 reads none of jax 0.12.
 """
 
 import itertools
@@ -29,13 +32,18 @@ class ExportedError(ValueError):
 
 
 def export_apply(
-    net: Network, params: Params, *, platforms: Sequence[str] = ("cpu",)
+    net: Network,
+    params: Params,
+    *,
+    batch: int | None = None,
+    platforms: Sequence[str] = ("cpu",),
 ) -> jax.export.Exported:
     """ŷ as a program of x, the parameters being part of it.
 
     Args:
       net: the network.
       params: its parameters.
+      batch: b, where it is to be fixed; None: any.
       platforms: what the program may run on: cpu, cuda, rocm, tpu; none of them has to be here.
 
     Returns:
@@ -43,8 +51,8 @@ def export_apply(
       can be jitted, and differentiated once, with respect to x.
 
     Raises:
-      TypeError: params do not fit, or platforms is no sequence of names.
-      ValueError: params do not fit, or an unknown platform.
+      TypeError: params do not fit, batch is no int, or platforms is no sequence of names.
+      ValueError: params do not fit, a batch below 1, or an unknown platform.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -60,7 +68,7 @@ def export_apply(
     def apply(x):
         return backprop.apply(net, params, x)
 
-    (b,) = jax.export.symbolic_shape("b")
+    b = _batch(batch)
     return _export(apply, platforms, jax.ShapeDtypeStruct((b, net.sizes[0]), dtype))
 
 
@@ -69,6 +77,7 @@ def export_loss(
     *,
     classes: bool | None = None,
     dtype: DTypeLike = jnp.float32,
+    batch: int | None = None,
     platforms: Sequence[str] = ("cpu",),
 ) -> jax.export.Exported:
     """ℒ as a program of (params, x, y), to be trained where this library is not.
@@ -78,16 +87,16 @@ def export_loss(
       classes: whether y is integer classes, int32 (b,), or numbers (b, n_L). None: classes where
         the loss is cross_entropy.
       dtype: of the parameters, x and y, and of ℒ.
-      platforms: as for `export_apply`.
+      batch, platforms: as for `export_apply`.
 
     Returns:
       The program; `.call(params, x, y)` gives ℒ, and `jax.grad` of it runs the sweep. Its params
       are plain tuples, ((W_1, b_1), …, (W_L, b_L)): `tuple(map(tuple, params))`.
 
     Raises:
-      TypeError: net is no Network, classes is none of the three, the dtype is not floating, or
-        platforms is no sequence of names.
-      ValueError: an unknown platform.
+      TypeError: net is no Network, classes is none of the three, the dtype is not floating, batch
+        is no int, or platforms is no sequence of names.
+      ValueError: a batch below 1, or an unknown platform.
     """
     network.check_network(net)
     checks.check_switch("classes", classes)
@@ -98,7 +107,7 @@ def export_loss(
     def loss(params, x, y):
         return backprop.loss(net, tuple(Layer(W, b) for W, b in params), x, y)
 
-    (b,) = jax.export.symbolic_shape("b")
+    b = _batch(batch)
     of = partial(jax.ShapeDtypeStruct, dtype=dtype)
     params = tuple((of((n, m)), of((n,))) for m, n in itertools.pairwise(net.sizes))
     y = jax.ShapeDtypeStruct((b,), jnp.int32) if classes else of((b, net.sizes[-1]))
@@ -134,6 +143,13 @@ def load_exported(path: str | os.PathLike) -> jax.export.Exported:
     except Exception as error:  # flatbuffers has no error of its own for bytes that are none
         reason = str(error) or type(error).__name__
         raise ExportedError(f"{path}: no exported program, or a torn one: {reason}") from None
+
+
+def _batch(batch: int | None) -> Any:
+    """The number of examples, or the symbol b."""
+    if batch is None:
+        return jax.export.symbolic_shape("b")[0]
+    return checks.check_positive_int("batch", batch)
 
 
 def _export(function: Any, platforms: Sequence[str], *arguments: Any) -> jax.export.Exported:

@@ -133,7 +133,7 @@ def params_of(
             f"{convention.library}: expected {net.depth} layers for sizes {net.sizes}, got "
             f"{len(layers)}: {', '.join(name for name, _, _ in layers)}"
         )
-    params = []
+    params: list[Any] = []
     for k, (name, weight, bias) in enumerate(layers, start=1):
         shape = net.sizes[k], net.sizes[k - 1]
         W = as_numpy(f"{name}.{convention.weight}", weight)
@@ -145,7 +145,7 @@ def params_of(
                 f"sizes {net.sizes}, got {stored}"
             )
         b = np.zeros(shape[0], W.dtype) if bias is None else as_numpy(f"{name}.bias", bias)
-        params.append(Layer(W, b))
+        params.append(Layer(W, b))  # pyright: ignore[reportArgumentType]
     dtype = checks.check_params(net.sizes, params)
     return tuple(Layer(*(checks.to_jax(leaf, dtype) for leaf in layer)) for layer in params)
 

@@ -42,12 +42,14 @@ def from_sklearn(estimator: Any) -> tuple[Network, Params]:
     if not hasattr(estimator, "coefs_"):
         raise ValueError("estimator: expected a fitted one; call fit first")
     output, activation = estimator.out_activation_, estimator.activation
+    if isinstance(activation, str):
+        activation = ACTIVATION_OF.get(activation, activation)
     if output not in OUTPUT_OF:
         raise ValueError(f"estimator: the output {output!r} is none of {', '.join(OUTPUT_OF)}")
     sizes = (estimator.coefs_[0].shape[0], *(W.shape[1] for W in estimator.coefs_))
     net = Network(
         sizes=sizes,
-        activation=ACTIVATION_OF.get(activation, activation),
+        activation=activation,
         output=OUTPUT_OF[output],
     )
     pairs = zip(estimator.coefs_, estimator.intercepts_, strict=True)

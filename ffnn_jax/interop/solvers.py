@@ -99,7 +99,7 @@ def _sgd(
 ) -> optax.GradientTransformation:
     """η_t = η / (1 + examples seen in whole epochs)^power; power 0 is a constant rate."""
 
-    def schedule(count: jax.Array) -> jax.Array:
+    def schedule(count: Any) -> jax.Array:
         seen = 1 + examples * (count // steps)
         return -rate / seen.astype(rate.dtype) ** power
 
