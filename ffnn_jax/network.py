@@ -121,7 +121,8 @@ class Network:
       plan: how to compute it; see `Plan`.
 
     Raises:
-      TypeError: a size is not an int; an activation, output or loss is not a name; a rate no number.
+      TypeError: a size is not an int; an activation, output or loss is not a name; a rate is no
+        number.
       ValueError: fewer than two sizes, a size below 1, an unknown name, a wrong number of
         activations or rates, a rate outside [0, 1), or a rate without a hidden layer.
 
@@ -381,7 +382,7 @@ def check_dropout_key(net: Network, key: Any) -> None:
     checks.check_key(key, "dropout_key")
     if not any(net.dropouts):
         raise ValueError(
-            f"dropout_key: expected None for a network without dropout, got a key; with "
+            "dropout_key: expected None for a network without dropout, got a key; with "
             "dropout it is Network(..., dropout=0.5)"
         )
 
