@@ -97,9 +97,10 @@ def loss(
 
     Raises:
       TypeError: an argument of the wrong structure or dtype, such as integer x.
-      ValueError: a dropout_key for a network without dropout, a shape that does not fit the network or x, an empty batch, a class outside
+      ValueError: a shape that does not fit the network or x, an empty batch, a class outside
         0 … n_L − 1, negative weights, or weights that sum to 0. Values are looked at where there
-        are any: under `jit` a class outside is one that no output stands for.
+        are any: under `jit` a class outside is one that no output stands for. A dropout_key for a
+        network without dropout.
 
     Example:
       >>> import jax, jax.numpy as jnp

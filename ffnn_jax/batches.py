@@ -80,7 +80,7 @@ class Parts:
         dtype: DTypeLike,
         key: jax.Array | None = None,
     ):
-        """value_on(key, x, y, weights, params) is the ℒ of a part; the examples are (x, y, weights).
+        """value_on(key, x, y, weights, params) is the ℒ of a part, examples are (x, y, weights).
 
         The dtype is that of the parameters. The key, if there is one, gives each part its own.
         """

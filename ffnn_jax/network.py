@@ -126,7 +126,8 @@ class Network:
       plan: how to compute it; see `Plan`.
 
     Raises:
-      TypeError: a size is not an int; an activation, output or loss is not a name; a rate no number.
+      TypeError: a size is not an int; an activation, output or loss is not a name; a rate is no
+        number.
       ValueError: fewer than two sizes, a size below 1, an unknown name, a wrong number of
         activations or rates, a rate outside [0, 1), or a rate without a hidden layer.
 

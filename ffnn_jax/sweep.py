@@ -36,7 +36,8 @@ class Swept(NamedTuple):
 def forward(net: Network, params: Params, x: jax.Array, key: jax.Array | None = None) -> Kept:
     """The forward pass of checked arguments; the last of what it keeps is a_L.
 
-    What it keeps of a layer is from before dropout. Given the lower layers alone, it goes through those, and keeps the last of them too.
+    What it keeps of a layer is from before dropout. Given the lower layers alone, it goes through
+    those, and keeps the last of them too.
     """
     kept = []
     h = x

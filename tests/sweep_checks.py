@@ -12,6 +12,11 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 
+def options_of(net):
+    """A key for dropout where the network has it."""
+    return {"dropout_key": jax.random.key(5)} if any(net.dropouts) else {}
+
+
 def check_loss_gradients(ffnn, net, point, tolerance, weighted):
     """jax.grad of `loss` against jax.grad of `loss_autodiff`, for every argument there is."""
     floating_y = jnp.issubdtype(point.y.dtype, jnp.floating)
@@ -20,7 +25,8 @@ def check_loss_gradients(ffnn, net, point, tolerance, weighted):
 
     def gradients_of(loss):
         def value(params, x, y, weights):
-            return loss(net, params, x, y, weights=weights) * jnp.asarray(1.7, x.dtype)
+            value = loss(net, params, x, y, weights=weights, **options_of(net))
+            return value * jnp.asarray(1.7, x.dtype)
 
         return jax.value_and_grad(value, argnums)(point.params, point.x, point.y, weights)
 
@@ -41,7 +47,9 @@ def check_apply_gradients(ffnn, net, point, tolerance):
     cotangent = np.random.default_rng(9).standard_normal(shape).astype(point.x.dtype)
 
     def pulled(apply):
-        value, pullback = jax.vjp(lambda *a: apply(net, *a), point.params, point.x)
+        value, pullback = jax.vjp(
+            lambda *a: apply(net, *a, **options_of(net)), point.params, point.x
+        )
         return value, pullback(jnp.asarray(cotangent))
 
     assert_close(*jax.jit(lambda: (pulled(ffnn.apply), pulled(ffnn.apply_autodiff)))(), tolerance)
