@@ -41,9 +41,9 @@ class Loss:
     Example:
       >>> import jax.numpy as jnp
       >>> import ffnn_jax as ffnn
-      >>> def absolute(yhat, y):
-      ...     return jnp.sum(jnp.abs(yhat - y), axis=-1)
-      >>> net = ffnn.Network((2, 3, 1), loss=ffnn.Loss("absolute_error", absolute))
+      >>> def log_cosh(yhat, y):
+      ...     return jnp.sum(jnp.log(jnp.cosh(yhat - y)), axis=-1)
+      >>> net = ffnn.Network((2, 3, 1), loss=ffnn.Loss("log_cosh", log_cosh))
     """
 
     name: str

@@ -78,10 +78,9 @@ class Plan:
         computes those between again, the same gradients up to rounding. Memory 1/s + s/L of one
         array a layer, for about a quarter more time. 1: every layer.
       class_blocks: whether the last layer of a softmax with cross-entropy and classes as y is
-        worked off in blocks of classes, so that a_L and ŷ are never whole; not with smoothed
-        labels. None: from 8,192
+        worked off in blocks of classes, so that a_L and ŷ are never whole. None: from 8,192
         classes and 2²² numbers in a_L on; True: always; False: never. It is for float32 and
-        float64, and for parameters that are whole on every device.
+        float64, for parameters that are whole on every device, and not for smoothed labels.
 
     Raises:
       TypeError: compute_dtype is not a floating dtype, keep_every no int, or class_blocks none of

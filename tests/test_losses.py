@@ -118,8 +118,9 @@ def test_the_sweep_against_autodiff(net, dtype):
     sweep_checks.check_loss_gradients(ffnn, net, point, ROUNDING[dtype], weighted=dtype[0] == "f")
 
 
-@pytest.mark.parametrize("net", NETWORKS[:5], ids=name_of)
-def test_check_gradients(net):
+@pytest.mark.parametrize("whole", NETWORKS[:5], ids=name_of)
+def test_check_gradients(whole):
+    net = ffnn.Network((3, 2), output=whole.output, loss=whole.loss)
     point = examples(net, batch=(3,), classes=net.output == "softmax")
     args = (net, point.params, point.x, point.y)
     report = ffnn.check_gradients(ffnn.loss, args, argnums=(1, 2), transforms=("vmap",))
