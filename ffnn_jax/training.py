@@ -297,8 +297,8 @@ def check_objective(objective: Any, *, dropout: bool = False) -> None:
     """objective can be called as `loss` is, of a network with dropout with a dropout_key too."""
     if not callable(objective):
         raise TypeError(f"objective: expected a function as `loss` is one, got {objective!r}")
+    options = {"weights": None} | ({"dropout_key": None} if dropout else {})
     try:
-        options = {"weights": None} | ({"dropout_key": None} if dropout else {})
         inspect.signature(objective).bind(None, None, None, None, **options)
     except TypeError as error:
         raise TypeError(
