@@ -7,6 +7,7 @@ import os
 import pathlib
 import resource
 import struct
+import sys
 import warnings
 import zipfile
 
@@ -348,6 +349,25 @@ def test_what_was_there_stays_where_writing_fails(step, tmp_path, monkeypatch):
     assert caught.value.filename == str(path)
     assert path.read_bytes() == before
     assert names(tmp_path) == ["m.npz"]
+
+
+def test_the_disk_has_the_bytes_before_the_name_and_the_name_at_the_end(tmp_path, monkeypatch):
+    calls, fsync, replace = [], os.fsync, os.replace
+
+    def synced(descriptor):
+        of = os.readlink(f"/proc/self/fd/{descriptor}") if sys.platform == "linux" else ""
+        calls.append(("fsync", pathlib.Path(of).suffix))
+        fsync(descriptor)
+
+    def replaced(*names):
+        calls.append(("replace", ""))
+        replace(*names)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    checkpoint.save(tmp_path / "m", NET, PARAMS)
+    suffix = ".tmp" if sys.platform == "linux" else ""
+    assert calls == [("fsync", suffix), ("replace", ""), ("fsync", "")]
 
 
 def test_a_file_that_may_not_grow(tmp_path):

@@ -249,32 +249,40 @@ def test_a_loop_of_steps_cut_at_20_places(optimizer, tmp_path):
 
 PROGRAM = """
 import os, sys
-os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:int(sys.argv[1])]))
+cores, width, batch_size = map(int, sys.argv[1:])
+os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
 import jax, numpy as np, optax
 import ffnn_jax as ffnn
 from ffnn_jax.checkpoint.leaves import encode, named_leaves
-net = ffnn.Network((8, 64, 64, 4), activation="tanh", output="softmax")
+net = ffnn.Network((8, width, width, 4), activation="tanh", output="softmax")
 draw = np.random.default_rng(0)
-x, y = draw.standard_normal((500, 8)).astype(np.float32), draw.integers(0, 4, 500)
-result = ffnn.fit(net, (x, y), key=jax.random.key(0), optimizer=optax.adam(1e-3), batch_size=64,
-                  epochs=12)
+x, y = draw.standard_normal((1000, 8)).astype(np.float32), draw.integers(0, 4, 1000)
+result = ffnn.fit(net, (x, y), key=jax.random.key(0), optimizer=optax.adam(1e-3),
+                  batch_size=batch_size, epochs=6)
 for name, leaf in named_leaves(result.state):
     print(name, encode(name, leaf).row["sha256"])
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
-def test_one_core_and_two_give_the_same_bits():
+@pytest.mark.parametrize(
+    ("width", "batch_size", "more"),
+    [(64, 64, {}), (256, 500, {"NPROC": "2"})],
+    ids=["small", "large, as many threads"],
+)
+def test_one_core_and_two_give_the_same_bits(width, batch_size, more):
+    """Of large matrices XLA splits sums between threads: their number is then to be the same."""
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("there is one core")
+    path = {"PYTHONPATH": str(pathlib.Path(ffnn.__file__).parent.parent)}
     said = [
         subprocess.run(
-            [sys.executable, "-c", PROGRAM, cores],
+            [sys.executable, "-c", PROGRAM, cores, str(width), str(batch_size)],
             capture_output=True,
             text=True,
             check=True,
-            timeout=120,
-            env={**os.environ, "PYTHONPATH": str(pathlib.Path(ffnn.__file__).parent.parent)},
+            timeout=200,
+            env={**os.environ, **path, **more},
         ).stdout
         for cores in "12"
     ]
