@@ -111,7 +111,8 @@ code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans 
   @page { margin: 16mm 14mm; }
   body { max-width: none; padding: 0; font-size: 10.5pt; }
   nav { display: none; }
-  h2, h3 { break-after: avoid; }
+  h2, h3, h2 + p { break-after: avoid; }
+  .tile dd { font-size: 1.15rem; }
   figure, tr, .tile, .pictures > * { break-inside: avoid; }
   .figures { grid-template-columns: 1fr 1fr; gap: 8mm; }
   figure.broad svg { min-width: 0 !important; }
