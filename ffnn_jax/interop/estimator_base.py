@@ -7,7 +7,7 @@ scikit-learn does: `jax.enable_x64` is on inside fit and predict, and nowhere el
 import contextlib
 import numbers
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -129,7 +129,7 @@ class Estimator(BaseEstimator):
         if self.early_stopping and self.solver != "lbfgs":
             data, held_out = self._held_out(data, random)
         net, solver = self._network(), self._solver(len(data.x))
-        with _precision(data.x.dtype):
+        with _settings(data.x.dtype):
             key = jax.random.PRNGKey(seed)
             params = from_sklearn(self)[1] if goes_on else init(net, key, dtype=data.x.dtype)
             if solver.solver == "lbfgs":
@@ -170,7 +170,7 @@ class Estimator(BaseEstimator):
         net, solver = self._network(), self._solver(len(data.x))._replace(max_iter=1)
         state = getattr(self, "_state", None)
         seed = _seed(check_random_state(self.random_state)) if state is None else None
-        with _precision(data.x.dtype):
+        with _settings(data.x.dtype):
             if seed is not None:
                 key = jax.random.PRNGKey(seed)
                 params = init(net, key, dtype=data.x.dtype) if first else from_sklearn(self)[1]
@@ -264,7 +264,7 @@ class Estimator(BaseEstimator):
         X = validate_data(self, X, dtype=dtype, reset=False)
         rows = len(X)
         X = np.pad(X, ((0, -rows % ROWS), (0, 0)))
-        with _precision(dtype):
+        with _settings(dtype):
             net, params = from_sklearn(self)
             starts = range(0, len(X), ROWS)
             blocks = [np.asarray(_apply(net, params, X[i : i + ROWS])) for i in starts]
@@ -281,6 +281,13 @@ def _seed(random: np.random.RandomState) -> int:
     return random.randint(np.iinfo(np.int32).max)
 
 
-def _precision(dtype: np.dtype) -> contextlib.AbstractContextManager:
-    """64-bit types for float64, whatever the setting outside."""
-    return jax.enable_x64(True) if dtype == np.float64 else contextlib.nullcontext()
+@contextlib.contextmanager
+def _settings(dtype: np.dtype) -> Iterator[None]:
+    """JAX's settings for the length of a computation, whatever they are outside.
+
+    64-bit types for float64; and promotion, since optax's adam raises its moments, here numbers
+    of the state, to an integer power.
+    """
+    wide = jax.enable_x64(True) if dtype == np.float64 else contextlib.nullcontext()
+    with wide, jax.numpy_dtype_promotion("standard"):
+        yield
