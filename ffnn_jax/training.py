@@ -297,8 +297,8 @@ def check_objective(net: Network, objective: Any) -> None:
     """objective is a function that can be called as `loss` is for this network."""
     if not callable(objective):
         raise TypeError(f"objective: expected a function as `loss` is one, got {objective!r}")
+    options = {"weights": None} | ({"dropout_key": None} if any(net.dropouts) else {})
     try:
-        options = {"weights": None} | ({"dropout_key": None} if any(net.dropouts) else {})
         inspect.signature(objective).bind(None, None, None, None, **options)
     except TypeError as error:
         raise TypeError(
