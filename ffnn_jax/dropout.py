@@ -16,18 +16,20 @@ from ffnn_jax.dense import placed_like
 RATE_BITS = 16  # p_k is drawn to so many bits
 
 
-def mask(key: jax.Array, k: int, rate: float, t: jax.Array) -> jax.Array:
-    """m_k, booleans that are true with the probability 1 − p_k.
+def mask(key: jax.Array | None, k: int, rate: float, t: jax.Array) -> jax.Array | None:
+    """m_k, booleans that are true with the probability 1 − p_k; None where nothing is left out.
 
     A random word of 32 bits is cut into numbers of b bits, b the fewest that hold p_k: drawing
     words is what a mask costs, and p_k = ½ needs one bit an entry.
 
     Args:
-      key: that of the pass; that of layer k comes from it.
+      key: that of the pass, from which that of layer k comes; None for no dropout.
       k: the layer.
       rate: p_k.
       t: an array of the shape and placement of h_k, which is there before the mask is.
     """
+    if key is None or not rate:
+        return None
     bits = next(b for b in (1, 2, 4, 8, RATE_BITS) if b == RATE_BITS or rate * 2**b % 1 == 0)
     *batch, n = t.shape
     shape = (*batch, -(-n * bits // 32), 32 // bits)

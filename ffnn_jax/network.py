@@ -216,10 +216,6 @@ class Network:
             return self.dropout
         return (self.dropout,) * (self.depth - 1)
 
-    def dropout_rate(self, k: int, key: jax.Array | None) -> float:
-        """p_k of hidden layer k; 0 without a key."""
-        return 0.0 if key is None else self.dropouts[k - 1]
-
 
 def init(
     net: Network, key: jax.Array, *, initializer: str | None = None, dtype: DTypeLike = jnp.float32
@@ -326,8 +322,8 @@ def run(
         # a_k = W_k h_{k−1} + b_k
         a.append(dense(W, b, h[k - 1], net.plan.compute_dtype, plain=plain))
         if k < net.depth:
-            g, p = ACTIVATIONS[net.activations[k - 1]], net.dropout_rate(k, key)
-            m = mask(key, k, p, a[-1]) if p else None
+            g, p = ACTIVATIONS[net.activations[k - 1]], net.dropouts[k - 1]
+            m = mask(key, k, p, a[-1])
             h.append(drop(g.value(a[-1]), m, p))  # h_k = m_k ⊙ g(a_k) / (1 − p_k)
     return Tape(tuple(a), tuple(h), OUTPUTS[net.output].value(a[-1]))
 

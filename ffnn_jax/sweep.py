@@ -101,8 +101,8 @@ def h_and_derivative(
     net: Network, k: int, kept: jax.Array, grad_h: jax.Array, key: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
     """(h_k, m_k / (1 − p_k) ⊙ g′(a_k)) of hidden layer k from what was kept of it, and its ∇h_k."""
-    g, p = _activation(net, k), net.dropout_rate(k, key)
-    m = mask(key, k, p, grad_h) if p else None
+    g, p = _activation(net, k), net.dropouts[k - 1]
+    m = mask(key, k, p, grad_h)
     if g.keep == "a":
         kept = _after(grad_h, kept)
     h = kept if g.keep == "h" else g.value(kept)
@@ -111,8 +111,8 @@ def h_and_derivative(
 
 def hidden_of(net: Network, k: int, kept: jax.Array, key: jax.Array | None) -> jax.Array:
     """h_k from what was kept of hidden layer k."""
-    g, p = _activation(net, k), net.dropout_rate(k, key)
-    m = mask(key, k, p, kept) if p else None
+    g, p = _activation(net, k), net.dropouts[k - 1]
+    m = mask(key, k, p, kept)
     return drop(kept if g.keep == "h" else g.value(kept), m, p)
 
 
@@ -140,11 +140,11 @@ def _hidden(
     net: Network, k: int, layer: Layer, h: jax.Array, key: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
     """What to keep of hidden layer k, and h_k, from h_{k−1}."""
-    g, p = _activation(net, k), net.dropout_rate(k, key)
+    g, p = _activation(net, k), net.dropouts[k - 1]
     a = dense(*layer, h, net.plan.compute_dtype)  # a_k = W_k h_{k−1} + b_k
     h = g.value(a)  # h_k = g(a_k)
     kept = a if g.keep == "a" else h
-    m = mask(key, k, p, kept) if p else None
+    m = mask(key, k, p, kept)
     return kept, drop(h, m, p)  # h_k = m_k ⊙ g(a_k) / (1 − p_k)
 
 

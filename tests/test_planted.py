@@ -35,7 +35,7 @@ NETWORKS = {
 PLANS = {
     "every third kept": {"keep_every": 3},
     "classes in blocks": {"class_blocks": True},
-    "dropout": {"keep_every": 2},
+    "dropout": {"keep_every": 3},
 }
 RATES = {"dropout": (0.5, 0.1, 0.25)}
 PLANTED = {
@@ -95,8 +95,8 @@ PLANTED = {
     ),
     "∇x of layer 1": (
         "backprop",
-        "return grad_params, grads_h[0]\n",
-        "return grad_params, grads_h[1]\n",
+        "return grad_params, grads_h[0], None\n",
+        "return grad_params, grads_h[1], None\n",
     ),
     "cotangent ignored": ("backprop", "shares(a_L, weights, grad_loss)", "shares(a_L, weights)"),
     "weights ignored": (
@@ -118,8 +118,8 @@ PLANTED = {
     ),
     "computed again with the wrong layer": (
         "sweep",
-        "_hidden(net, j, params[j - 1], h)",
-        "_hidden(net, j, params[j - 2], h)",
+        "_hidden(net, j, params[j - 1], h, key)",
+        "_hidden(net, j, params[j - 2], h, key)",
     ),
     "computed again from the wrong h": ("sweep", "kept[start - 1] if start else x)", "x)"),
     "∇W without the right class": ("classes", "add(-shared_h)", "add(0 * shared_h)"),
