@@ -162,13 +162,6 @@ def test_scores():
     assert scores.wilson_interval(10, 10)[1] == 1
 
 
-def test_reliability():
-    yhat = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [1.0, 0.0]])
-    found = scores._reliability(yhat, np.array([0, 1, 1, 0]), bins=10)
-    assert found.count.tolist() == [0, 0, 0, 0, 0, 1, 0, 1, 1, 1]
-    assert found.ece == pytest.approx((0.4 + 0.8 + 0.1 + 0.0) / 4)
-
-
 def test_importance_shuffles_the_inputs_of_a_column_together():
     """Two inputs that are always equal and cancel: alone they matter, together they do not."""
     net = ffnn.Network((3, 1))

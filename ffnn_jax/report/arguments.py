@@ -116,6 +116,17 @@ def check_columns(width: int, columns: Any) -> Columns:
     return checked
 
 
+def check_values(values: Any, columns: Columns | None, rows: int) -> None:
+    """For each column, a value of each held-out row."""
+    if values is None:
+        return
+    if columns is None or not isinstance(values, Mapping):
+        raise TypeError(f"values: expected a mapping of columns, with columns; got {values!r:.60}")
+    for name, _ in columns:
+        if name not in values or len(values[name]) != rows:
+            raise ValueError(f"values: expected {rows} values of column {name!r}")
+
+
 def check_image_shape(width: int, image_shape: Any) -> tuple[int, ...]:
     """(height, width) or (height, width, 1 or 3), of as many numbers as one x has."""
     shape = tuple(

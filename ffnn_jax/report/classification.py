@@ -3,6 +3,7 @@
 import numpy as np
 
 from ffnn_jax import plots
+from ffnn_jax.calibration import reliability
 from ffnn_jax.report.embed import figure, side_by_side
 from ffnn_jax.report.material import Material
 from ffnn_jax.report.page import (
@@ -19,7 +20,6 @@ from ffnn_jax.report.page import (
 )
 from ffnn_jax.report.scores import (
     ClassScores,
-    _reliability,
     class_scores,
     confusion_counts,
     label_scores,
@@ -183,7 +183,7 @@ def calibration(material: Material) -> Section | None:
     yhat, truth = material.outcomes.yhat, material.outcomes.truth
     if material.kind == "labels":  # each label is a choice of two
         yhat, truth = np.stack([1 - yhat.ravel(), yhat.ravel()], axis=1), truth.ravel().astype(int)
-    found = _reliability(yhat, truth)
+    found = reliability(yhat, truth)
     full = found.count > 0
     sure = float(np.sum(found.confidence[full] * found.count[full]) / found.count.sum())
     right = float(np.sum(found.accuracy[full] * found.count[full]) / found.count.sum())

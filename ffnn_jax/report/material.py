@@ -25,6 +25,7 @@ class Material(NamedTuple):
       records: one an epoch.
       names: of the classes, the labels, or the quantities.
       columns: names and inputs of each, or None.
+      values: by the name of a column, what the held-out rows have there, or None.
       image_shape: of one x, or None.
       gradients: the report of a gradient check, or None.
       reproduce: how to have the same again.
@@ -40,6 +41,7 @@ class Material(NamedTuple):
     records: tuple[Mapping[str, Any], ...]
     names: tuple[str, ...]
     columns: Columns | None
+    values: Mapping[str, Sequence[Any]] | None
     image_shape: tuple[int, ...] | None
     gradients: Report | None
     reproduce: str
@@ -59,6 +61,7 @@ def gather(
     *,
     records: Any,
     columns: Any,
+    values: Any,
     classes: Any,
     image_shape: Any,
     target: Any,
@@ -76,6 +79,7 @@ def gather(
     names, mean, scale = arguments.check_names(net, kind, classes, target)
     if columns is not None:
         columns = arguments.check_columns(net.sizes[0], columns)
+    arguments.check_values(values, columns, len(held_out[1]))
     if image_shape is not None:
         image_shape = arguments.check_image_shape(net.sizes[0], image_shape)
     arguments.check_rest(**shown)
@@ -84,8 +88,8 @@ def gather(
     )
     if not (np.isfinite(learned.yhat).all() and np.isfinite(outcomes.yhat).all()):
         raise ValueError("params: expected finite predictions, got NaN or infinite ones")
-    whole = (net, params, train, held_out, learned, outcomes, records, names, columns, image_shape)
-    return Material(*whole, **shown)
+    whole = (net, params, train, held_out, learned, outcomes, records, names)
+    return Material(*whole, columns, values, image_shape, **shown)
 
 
 def _in_own_unit(outcomes: Outcomes, mean: Any, scale: Any) -> Outcomes:
@@ -99,7 +103,10 @@ def _in_own_unit(outcomes: Outcomes, mean: Any, scale: Any) -> Outcomes:
 def value_of(
     material: Material, column: tuple[str, Sequence[int] | np.ndarray], row: int
 ) -> float | str:
-    """What one held-out row has in a column, as the network sees it."""
+    """What one held-out row has in a column: as it stands in the table, or as the network sees it."""
+    if material.values is not None:
+        value = material.values[column[0]][row]
+        return "missing" if value is None else value
     values = material.held_out[0][row, list(column[1])].astype(np.float64)
     if len(values) == 1:
         return float(f"{values[0]:.3g}")

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from ffnn_jax import checks, network, outputs
+from ffnn_jax.losses import Loss, is_cross_entropy
 from ffnn_jax.network import Network, Params
 
 ROWS = 1024  # so many examples go through the network at once
@@ -63,6 +64,7 @@ def as_outcomes(
     """Truth and prediction, from y and ŷ."""
     rows = y.reshape(len(y), -1)
     if kind == "quantities":
+        yhat = np.exp(yhat) if net.loss == "poisson" else yhat  # which has ŷ = log of the rate
         return Outcomes(kind, rows.astype(np.float64), yhat, yhat, losses)
     if kind == "labels":
         return Outcomes(kind, rows > 0.5, yhat > 0.5, yhat, losses)
@@ -79,11 +81,11 @@ def predict(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(ŷ (N, n_L), ℓ (N,)) in float64; compiled once for each network and block."""
     dtype = checks.check_params(net.sizes, params)
-    classes = net.loss == "cross_entropy"
+    classes = is_cross_entropy(net.loss)
     parts = []
     for rows, count in _blocks(len(x)):
         y_b = y[rows]
-        if not isinstance(net.loss, outputs.Loss):
+        if not isinstance(net.loss, Loss):
             y_b = checks.to_target(net.sizes[-1], y_b, (len(rows),), dtype, classes)
         block = _compiled(net, params, checks.to_jax(x[rows], dtype), y_b)
         parts.append([np.asarray(t, np.float64)[:count] for t in block])

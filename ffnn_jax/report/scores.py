@@ -41,15 +41,6 @@ class QuantityScores(NamedTuple):
     baseline_mae: float
 
 
-class Reliability(NamedTuple):
-    """Of each bin of confidences; ECE = Σ_b (n_b / N) |accuracy_b − confidence_b|."""
-
-    confidence: np.ndarray
-    accuracy: np.ndarray
-    count: np.ndarray  # pyright: ignore[reportIncompatibleMethodOverride]
-    ece: float
-
-
 def wilson_interval(right: int, N: int) -> tuple[float, float]:
     """The 95 % interval of a share, Wilson 1927: (p + z²/2N ± z √(p(1−p)/N + z²/4N²)) / (1 + z²/N).
 
@@ -97,22 +88,6 @@ def quantity_scores(truth: np.ndarray, predicted: np.ndarray, mean: float) -> Qu
         *(float(v) for v in (np.sqrt(np.mean(error**2)), np.abs(error).mean(), error.mean())),
         *(float(v) for v in (np.sqrt(np.mean(apart**2)), np.abs(apart).mean())),
     )
-
-
-def _reliability(yhat: np.ndarray, y: np.ndarray, bins: int = 15) -> Reliability:
-    """Equal bins of the confidence max_c ŷ_c; a class y is right where its ŷ is the largest.
-
-    Guo et al. 2017, "On Calibration of Modern Neural Networks", equations 2 to 5.
-    """
-    confidence, hits = yhat.max(axis=1), yhat.argmax(axis=1) == y
-    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    count = np.bincount(bin_of, minlength=bins)
-    means = [
-        np.bincount(bin_of, weights=t, minlength=bins) / np.maximum(count, 1)
-        for t in (confidence, hits)
-    ]
-    ece = float(np.sum(count * np.abs(means[1] - means[0])) / len(y))
-    return Reliability(means[0], means[1], count, ece)
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -111,7 +111,5 @@ def _rows(material: Material, chosen: np.ndarray, found: Importance | None) -> l
     )
     few = len(columns) < len(columns_of(material))
     which = f"the {len(columns)} most important columns" if few else "the columns"
-    return [
-        listed,
-        paragraph(f"Rows are counted from 0. Of {which} it has what the network sees.", note=True),
-    ]
+    seen = "it has what the network sees" if material.values is None else "the values are shown"
+    return [listed, paragraph(f"Rows are counted from 0. Of {which} {seen}.", note=True)]

@@ -1,10 +1,10 @@
 """The report as one file."""
 
 import os
-import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ffnn_jax.checkpoint.atomic import replace_file
 from ffnn_jax.gradcheck import Report
 from ffnn_jax.network import Network, Params
 from ffnn_jax.report import about, classification, influence, learning, regression
@@ -25,6 +25,7 @@ def write_report(
     held_out: Examples,
     records: Iterable[Mapping[str, Any]] = (),
     columns: Columns | None = None,
+    values: Mapping[str, Sequence[Any]] | None = None,
     classes: Sequence[str] | None = None,
     image_shape: tuple[int, ...] | None = None,
     target: Target | None = None,
@@ -46,6 +47,8 @@ def write_report(
         "validation_accuracy", "seconds", and "layers" (of `unit_statistics`).
       columns: (name, inputs) of each column of the table that x was made from, so that a one-hot
         group is shuffled as one. None: each input, or each patch of an image, by itself.
+      values: by the name of a column, what the held-out rows have there, N of them, as it stands in
+        the table. None: the worst errors are shown with what the network sees.
       classes: names of the classes, or of the labels. None: their numbers.
       image_shape: (height, width) or (height, width, 1 or 3) where x are images.
       target: for quantities, how y was standardised; predictions are shown in their own unit.
@@ -66,6 +69,7 @@ def write_report(
         held_out,
         records=records,
         columns=columns,
+        values=values,
         classes=classes,
         image_shape=image_shape,
         target=target,
@@ -74,7 +78,7 @@ def write_report(
         details=details,
     )
     page = document("Training report", about.describe(material), STYLE, _sections(material))
-    _write(pathlib.Path(path), page.encode())
+    replace_file(path, lambda file: file.write(page.encode()))
 
 
 def _sections(material: Material) -> list[Section]:
@@ -96,21 +100,3 @@ def _sections(material: Material) -> list[Section]:
         about.reproduce(material),
     ]
     return [section for section in sections if section is not None]
-
-
-def _write(path: pathlib.Path, content: bytes) -> None:
-    """A whole file beside the target takes its place at once, and both are on the disk."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -98,7 +98,7 @@ def train_in(
     _save(folder, settings, kept, figures, trained_on=len(kept.rows.x), seconds=seconds)
     say(f"{folder.model}  ({seconds:.1f} s)")
     if report:
-        _report(folder, settings, setup, chosen, held_out, figures, say)
+        _report(folder, settings, setup, chosen, places, held_out, figures, say)
 
 
 def _on_all_rows(folder, setup, chosen, *, every, resume, show) -> Fitted:
@@ -174,7 +174,7 @@ def _write_text(path: pathlib.Path, text: str) -> None:
 # The report --------------------------------------------------------------------------------------
 
 
-def _report(folder, settings, setup, chosen, held_out, figures, say) -> None:
+def _report(folder, settings, setup, chosen, places, held_out, figures, say) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         say("no report: it needs matplotlib: pip install 'ffnn_jax[plot]'")
         return
@@ -189,6 +189,7 @@ def _report(folder, settings, setup, chosen, held_out, figures, say) -> None:
         held_out=held_out[:2],
         records=read_metrics(folder.metrics),
         columns=None if pictures else preparation.groups,
+        values=None if pictures else setup.source.rows[places].to_dict(as_series=False),
         classes=list(target.classes) or None,
         image_shape=pictures and pictures.shape,
         target=None if target.classes else quantity,
