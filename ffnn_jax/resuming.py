@@ -17,8 +17,9 @@ import jax
 import numpy as np
 
 from ffnn_jax.checkpoint import Checkpoints
+from ffnn_jax.checkpoint.folder import File
 from ffnn_jax.checkpoint.leaves import encode, named_leaves, restore
-from ffnn_jax.checkpoint.model import network_fields
+from ffnn_jax.checkpoint.model import metadata_of, network_fields
 from ffnn_jax.epochs import MOST_EPOCHS, Data, Run, Stopping, Table
 from ffnn_jax.history import History, history_of, table_of
 from ffnn_jax.network import Network
@@ -94,20 +95,26 @@ def keeping(
                 f"checkpoints: {os.fspath(checkpoints.folder)} holds a training up to epoch "
                 f"{files[0].step}; pass resume=True to go on from there, or take another folder"
             )
-        found = checkpoints.newest(files)
-        if found is None:
-            yield Keeper(checkpoints, which, run, [])
-            return
-        (manifest, arrays), skipped = found
-        for line in skipped:
-            warnings.warn(f"fit: a checkpoint does not verify: {line}", stacklevel=4)
-        _check_same(checkpoints, which, manifest["metadata"].get("fit"))
-        lengths: dict[str, Any] = {
-            name: np.zeros(manifest["step"]) if f"history/{name}" in arrays else None
-            for name in History._fields
-        }
-        saved = restore(Saved(run, History(**lengths)), arrays)
-        yield Keeper(checkpoints, which, saved.run, [table_of(saved.history)])
+        yield _keeper(checkpoints, files, run, which)
+
+
+def _keeper(
+    checkpoints: Checkpoints, files: list[File], run: Run, identity: dict[str, Any]
+) -> Keeper:
+    """A keeper at the newest of the files that verifies; at the start where there are none."""
+    found = checkpoints.newest(files)
+    if found is None:
+        return Keeper(checkpoints, identity, run, [])
+    (manifest, arrays), skipped = found
+    for line in skipped:
+        warnings.warn(f"fit: a checkpoint does not verify: {line}", stacklevel=5)
+    _check_same(checkpoints, identity, metadata_of(checkpoints.folder, manifest).get("fit"))
+    history: dict[str, Any] = {
+        name: np.zeros(manifest["step"]) if f"history/{name}" in arrays else None
+        for name in History._fields
+    }
+    saved = restore(Saved(run, History(**history)), arrays)
+    return Keeper(checkpoints, identity, saved.run, [table_of(saved.history)])
 
 
 def identity_of(
