@@ -4,8 +4,8 @@
                                 [--fashion DIR] [--json FILE]
 
 Regime: scikit-learn's real sets, made into tables with holes: every third column is cut at its
-quartiles into four words, 8 % of the values of every other column are missing; a quarter of the rows
-are kept for the test, another quarter for each seed. `ffnn` is the command line as it stands, no
+quartiles into four words, 8 % of the values of every other column are missing; a quarter of the
+rows are kept for the test, another quarter for each seed. `ffnn` is the command line as it stands, no
 setting given, whole process: reading, splitting, training, training anew on all rows, the gradient
 check and the report (`with report`) or neither (`--no-report`). `scikit-learn` is a process too:
 polars, imputation with an indicator, standardisation, one-hot, MLPClassifier or MLPRegressor with

@@ -103,7 +103,7 @@ def _in_own_unit(outcomes: Outcomes, mean: Any, scale: Any) -> Outcomes:
 def value_of(
     material: Material, column: tuple[str, Sequence[int] | np.ndarray], row: int
 ) -> float | str:
-    """What one held-out row has in a column: as it stands in the table, or as the network sees it."""
+    """What one held-out row has in a column, in the table or, without that, for the network."""
     if material.values is not None:
         value = material.values[column[0]][row]
         return "missing" if value is None else value
