@@ -5,13 +5,13 @@
 
 Regime: scikit-learn's real sets, made into tables with holes: every third column is cut at its
 quartiles into four words, 8 % of the values of every other column are missing; a quarter of the
-rows are kept for the test, another quarter for each seed. `ffnn` is the command line as it stands, no
-setting given, whole process: reading, splitting, training, training anew on all rows, the gradient
-check and the report (`with report`) or neither (`--no-report`). `scikit-learn` is a process too:
-polars, imputation with an indicator, standardisation, one-hot, MLPClassifier or MLPRegressor with
-hidden layers of the same sizes (128, 64) and nothing else set. `fit` is the time within the process
-that goes into training alone. They take turns. With --fashion DIR, the folder with the four IDX
-files, Fashion-MNIST is added, once. The last line of stdout is one JSON object.
+rows are kept for the test, another quarter for each seed. `ffnn` is the command line as it stands,
+no setting given, whole process: reading, splitting, training, training anew on all rows, and the
+gradient check and report (`with report`) or neither (`--no-report`). `scikit-learn` is a process
+too: polars, imputation with an indicator, standardisation, one-hot, MLPClassifier or MLPRegressor
+with hidden layers of the same sizes (128, 64) and nothing else set. `fit` is the time within the
+process that goes into training alone. They take turns. With --fashion DIR, the folder with the four
+IDX files, Fashion-MNIST is added, once. The last line of stdout is one JSON object.
 """
 
 import argparse

@@ -19,7 +19,8 @@ import numpy as np
 from ffnn_jax.checkpoint import Checkpoints
 from ffnn_jax.checkpoint.folder import File
 from ffnn_jax.checkpoint.leaves import encode, named_leaves, restore
-from ffnn_jax.checkpoint.model import metadata_of, network_fields
+from ffnn_jax.checkpoint.model import metadata_of
+from ffnn_jax.description import describe
 from ffnn_jax.epochs import MOST_EPOCHS, Data, Run, Stopping, Table
 from ffnn_jax.history import History, history_of, table_of
 from ffnn_jax.network import Network
@@ -139,7 +140,7 @@ def identity_of(
     """
     objective = recipe.objective
     return {
-        "network": network_fields(net),
+        "network": describe(net),
         "number of examples": data.x.shape[0],
         "batch_size": recipe.batch_size,
         "accumulate": recipe.accumulate,

@@ -10,7 +10,12 @@ ROOT = pathlib.Path(__file__).parent.parent
 SPEC = importlib.util.spec_from_file_location("error_table", ROOT / "scripts" / "error_table.py")
 error_table = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(error_table)
-OTHERS_WORDS = ("a row with too many values", "no Parquet", "a torn gzip", "a TOML file that is none")
+OTHERS_WORDS = (
+    "a row with too many values",
+    "no Parquet",
+    "a torn gzip",
+    "a TOML file that is none",
+)
 
 
 @pytest.fixture(autouse=True)

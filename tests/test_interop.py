@@ -7,13 +7,12 @@ import sys
 import types
 
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from cases import NETWORKS, name_of
 
 import ffnn_jax as ffnn
 from ffnn_jax import interop
-from ffnn_jax.interop import files
+from ffnn_jax.interop import packages
 
 OPTIONAL = (
     "onnx",
@@ -53,7 +52,7 @@ def test_every_name_is_there_and_says_what_it_takes():
 
 def test_a_missing_package_is_named_with_its_extra():
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'ffnn_jax\[export\]'"):
-        files.require("no_such_package.helper", "ffnn_jax[export]")
+        packages.require("no_such_package.helper", "ffnn_jax[export]")
 
 
 def test_an_unknown_name_is_an_attribute_error():
@@ -75,9 +74,9 @@ def test_a_loss_of_the_users_own_is_asked_for_by_name():
     net = ffnn.Network((2, 3), loss=own)
     description = interop.describe(net)
     assert interop.network_of(description, loss=own) == net
-    with pytest.raises(ValueError, match="pass a loss of your own"):
+    with pytest.raises(ValueError, match="pass it as loss=; got none"):
         interop.network_of(description)
-    with pytest.raises(ValueError, match="expected one named 'mine'"):
+    with pytest.raises(ValueError, match="'mine', pass it as loss=; got 'other'"):
         interop.network_of(description, loss=ffnn.Loss("other", absolute))
 
 
@@ -98,18 +97,3 @@ def test_what_describes_no_network_is_refused(change):
         interop.network_of({**description, **change})
     with pytest.raises(TypeError, match="description"):
         interop.network_of([description])
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    files.write_atomically(path, b"old")
-
-    def fails(*_):
-        raise OSError("the disk is full")
-
-    monkeypatch.setattr(files.os, "fsync", fails)
-    with pytest.raises(OSError, match="full"):
-        files.write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-    assert np.bitwise_and(path.stat().st_mode, 0o400)

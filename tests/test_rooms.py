@@ -30,6 +30,7 @@ ROOMS = [
     "data",
     "weights",
     "rows",
+    "description",
     "checkpoint",
     "metrics",
     "shuffle",

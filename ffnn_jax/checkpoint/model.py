@@ -1,6 +1,5 @@
 """A trained network in one file: what it is and its parameters, never how it is computed."""
 
-import dataclasses
 import os
 from typing import Any
 
@@ -14,10 +13,9 @@ from ffnn_jax.checkpoint.archive import (
     write_archive,
 )
 from ffnn_jax.checkpoint.leaves import encode
+from ffnn_jax.description import describe, with_loss, without_loss
 from ffnn_jax.network import Layer, Network, Params
 from ffnn_jax.outputs import Loss
-
-APART = ("loss", "plan")  # attributes of a Network that are stored otherwise, or not at all
 
 
 def save(
@@ -63,7 +61,7 @@ def save(
         for k, layer in enumerate(params, start=1)
         for name in Layer._fields
     ]
-    fields = {"network": network_fields(net), "metadata": check_metadata(metadata)}
+    fields = {"network": describe(net), "metadata": check_metadata(metadata)}
     write_archive(path, "model", fields, leaves)
 
 
@@ -117,17 +115,6 @@ def metadata_of(path: str | os.PathLike[str], manifest: dict[str, Any]) -> dict[
     return metadata
 
 
-def network_fields(net: Network) -> dict[str, Any]:
-    """What a network is, for JSON: all but its plan, and of its loss the name."""
-    loss = network.loss_of(net)
-    fields = {
-        field.name: getattr(net, field.name)
-        for field in dataclasses.fields(net)
-        if field.name not in APART
-    }
-    return {**fields, "loss": loss.name, "own_loss": not _is_named(net, loss)}
-
-
 def check_metadata(metadata: Any) -> dict[str, Any]:
     """A dict, or {} for None; JSON refuses what it cannot hold when it is written."""
     if metadata is not None and not isinstance(metadata, dict):
@@ -135,27 +122,10 @@ def check_metadata(metadata: Any) -> dict[str, Any]:
     return metadata or {}
 
 
-def _is_named(net: Network, loss: Loss) -> bool:
-    """Whether the name of a loss is enough to have it again."""
-    try:
-        named = dataclasses.replace(net, loss=loss.name)
-    except ValueError:
-        return False
-    return network.loss_of(named) == loss
-
-
 def _network(path: str | os.PathLike[str], manifest: dict[str, Any], loss: Any) -> Network:
+    described = manifest.get("network")
     try:
-        fields: dict[str, Any] = dict(manifest["network"])
-        name, own = fields.pop("loss"), fields.pop("own_loss")
-        for attribute, value in fields.items():
-            fields[attribute] = tuple(value) if isinstance(value, list) else value
-        net = Network(**fields, loss=None if own else name)
-    except (TypeError, ValueError, KeyError) as error:
+        net = without_loss(described)
+    except (TypeError, ValueError) as error:
         raise CheckpointError(path, f"its network is none: {error}") from error
-    if loss is not None and not isinstance(loss, Loss):
-        raise TypeError(f"loss: expected a Loss, got {loss!r}")
-    if (own and loss is None) or (loss is not None and loss.name != name):
-        came = "none" if loss is None else repr(loss.name)
-        raise ValueError(f"loss: {os.fspath(path)} needs the Loss {name!r}, got {came}")
-    return net if loss is None else dataclasses.replace(net, loss=loss)
+    return with_loss(net, manifest["network"], loss)

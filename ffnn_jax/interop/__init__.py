@@ -9,7 +9,7 @@ Estimators of scikit-learn: FFNNClassifier, FFNNRegressor.
 
 from typing import TYPE_CHECKING, Any
 
-from ffnn_jax.interop.description import describe, network_of
+from ffnn_jax.description import describe, network_of
 from ffnn_jax.interop.exported import (
     ExportedError,
     export_apply,
@@ -17,7 +17,6 @@ from ffnn_jax.interop.exported import (
     load_exported,
     save_exported,
 )
-from ffnn_jax.interop.files import require
 from ffnn_jax.interop.frameworks import (
     from_equinox,
     from_flax,
@@ -29,6 +28,7 @@ from ffnn_jax.interop.frameworks import (
     to_keras,
 )
 from ffnn_jax.interop.onnx_file import save_onnx, to_onnx
+from ffnn_jax.interop.packages import require
 from ffnn_jax.interop.safetensors_file import SafetensorsError, load_safetensors, save_safetensors
 from ffnn_jax.interop.sklearn_parameters import from_sklearn, to_sklearn
 from ffnn_jax.interop.torch_state import from_torch_state, to_torch, to_torch_state

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ffnn_jax import backprop, checks, network
-from ffnn_jax.interop.files import require, write_atomically
+from ffnn_jax.checkpoint.atomic import replace_file
+from ffnn_jax.interop.packages import require
 from ffnn_jax.network import Layer, Network, Params
 
 EXTRA = "ffnn_jax[export]"
@@ -125,7 +126,8 @@ def save_exported(path: str | os.PathLike, program: jax.export.Exported) -> None
     if not isinstance(program, jax.export.Exported):
         raise TypeError(f"program: expected one of jax.export, got {type(program).__name__}")
     require("flatbuffers", EXTRA)
-    write_atomically(path, bytes(program.serialize(vjp_order=1)))
+    content = bytes(program.serialize(vjp_order=1))
+    replace_file(path, lambda file: file.write(content))
 
 
 def load_exported(path: str | os.PathLike) -> jax.export.Exported:

@@ -18,8 +18,9 @@ import numpy as np
 
 from ffnn_jax import checks, network
 from ffnn_jax.activations import GELU_CUBIC, GELU_LINEAR, LEAKY_SLOPE, SELU_ALPHA, SELU_SCALE
-from ffnn_jax.interop.description import describe
-from ffnn_jax.interop.files import require, write_atomically
+from ffnn_jax.checkpoint.atomic import replace_file
+from ffnn_jax.description import describe
+from ffnn_jax.interop.packages import require
 from ffnn_jax.network import Network, Params
 
 EXTRA = "ffnn_jax[export]"
@@ -199,7 +200,8 @@ def save_onnx(path: str | os.PathLike, net: Network, params: Params, **options: 
     """
     model = to_onnx(net, params, **options)
     require("onnx.checker", EXTRA).check_model(model, full_check=True)
-    write_atomically(path, model.SerializeToString())
+    content = model.SerializeToString()
+    replace_file(path, lambda file: file.write(content))
 
 
 def _nodes_of(net: Network, params: Params, input_name: str, dtype: np.dtype) -> Nodes:

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from ffnn_jax import network
-from ffnn_jax.interop.description import describe, network_of
-from ffnn_jax.interop.files import require, write_atomically
+from ffnn_jax.checkpoint.atomic import replace_file
+from ffnn_jax.description import describe, network_of
 from ffnn_jax.interop.frameworks import check_both
+from ffnn_jax.interop.packages import require
 from ffnn_jax.interop.torch_state import from_torch_state, named_arrays
 from ffnn_jax.network import Network, Params
 from ffnn_jax.outputs import Loss
@@ -48,7 +49,8 @@ def save_safetensors(path: str | os.PathLike, net: Network, params: Params) -> N
     metadata = {"format": "pt", "network": json.dumps(describe(net))}
     metadata["sha256"] = _digest(metadata["network"], arrays)
     save = require("safetensors.numpy", EXTRA).save
-    write_atomically(path, save(arrays, metadata=metadata))
+    content = save(arrays, metadata=metadata)
+    replace_file(path, lambda file: file.write(content))
 
 
 def load_safetensors(

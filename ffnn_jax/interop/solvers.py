@@ -18,7 +18,7 @@ import optax
 
 from ffnn_jax import backprop
 from ffnn_jax.fitting import fit
-from ffnn_jax.interop.files import require
+from ffnn_jax.interop.packages import require
 from ffnn_jax.network import Layer, Network, Params
 from ffnn_jax.training import Objective, TrainState, init_state
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from ffnn_jax import network
 from ffnn_jax.activations import LEAKY_SLOPE
-from ffnn_jax.interop.files import require
 from ffnn_jax.interop.frameworks import check_both
 from ffnn_jax.interop.named_layers import TORCH, arrays_of, find_layers, params_of
+from ffnn_jax.interop.packages import require
 from ffnn_jax.network import Network, Params
 
 MODULES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -441,7 +441,9 @@ def _record(kind: Any, fields: dict[str, Any]) -> Any:
 
 
 def _sample(values: "polars.Series") -> str:
-    return _listed([repr(value) for value in values.drop_nulls().unique(maintain_order=True).head(4).to_list()])
+    return _listed(
+        [repr(value) for value in values.drop_nulls().unique(maintain_order=True).head(4).to_list()]
+    )
 
 
 def _listed(names: Any, most: int = 8) -> str:
