@@ -70,7 +70,9 @@ def without_loss(description: Any) -> Network:
         raise ValueError("description: expected a loss's name, and whether it is one's own")
     if description["own_loss"]:
         del fields["loss"]
-    values = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    values: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()
+    }
     try:
         return Network(**values)
     except (TypeError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import pathlib
 from typing import Any
 
@@ -78,7 +79,9 @@ def _train(arguments: argparse.Namespace) -> int:
         settings = read_settings(arguments.config, given)
         if not settings.file:
             raise TableError("give the FILE to learn from; ffnn train --help has examples")
+        settings = dataclasses.replace(settings, threads=settings.threads or _cores())
         folder = new_run(arguments.folder, pathlib.Path(settings.file).name.split(".")[0])
+    os.environ["NPROC"] = str(settings.threads)  # XLA reads it when it starts
     with Progress(quiet=arguments.quiet) as progress:
         train_in(
             folder,
@@ -89,6 +92,13 @@ def _train(arguments: argparse.Namespace) -> int:
             show=progress.show,
         )
     return 0
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _begun(arguments: argparse.Namespace, given: dict[str, Any]) -> tuple[RunFolder, Settings]:

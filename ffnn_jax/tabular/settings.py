@@ -63,6 +63,9 @@ class Settings:
     drop: tuple[str, ...] = _choice((), "columns that are not used")
     categorical: tuple[str, ...] = _choice((), "columns whose numbers are names")
     seed: int = _choice(0, "of the split, the parameters and the order of the rows")
+    threads: int = _choice(
+        0, "of XLA on a CPU: with equal ones a run has equal bits; 0: one a core that is there"
+    )
 
     def __post_init__(self) -> None:
         kinds = typing.get_type_hints(type(self))
@@ -98,6 +101,7 @@ RANGES = (
     ("validation", 0, 0.9),
     ("test", 0, 0.9),
     ("seed", 0, 2**32 - 1),
+    ("threads", 0, 1024),
 )
 NAMES = {
     "task": ("", "classification", "regression"),
