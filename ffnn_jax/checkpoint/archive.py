@@ -30,7 +30,7 @@ from ffnn_jax.idx import CHUNK, fill
 FORMAT = "ffnn_jax archive"
 VERSION = 1  # every version from 1 on is read
 MANIFEST = "manifest.json"
-MANIFEST_BYTES = 1 << 22  # of JSON, which may take twenty times as much memory
+MANIFEST_BYTES = 1 << 22  # of JSON, which takes up to 26 times as much memory
 MOST_AXES = 32
 SEAL = b"sha256:"
 SEALED = len(SEAL) + 64  # bytes of the comment
