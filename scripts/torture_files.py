@@ -28,7 +28,13 @@ import numpy as np  # noqa: E402
 
 from ffnn_jax.checkpoint import CheckpointError, Checkpoints, archive  # noqa: E402
 from ffnn_jax.idx import read_idx  # noqa: E402
+from ffnn_jax.interop import SafetensorsError, load_safetensors, save_safetensors  # noqa: E402
 from ffnn_jax.metrics import append_metrics, read_metrics  # noqa: E402
+from ffnn_jax.network import Layer, Network  # noqa: E402
+from ffnn_jax.tabular.preparation import prepare_column  # noqa: E402
+from ffnn_jax.tabular.settings import read_settings  # noqa: E402
+from ffnn_jax.tabular.sources import read_arrays  # noqa: E402
+from ffnn_jax.tabular.tables import TableError, read_table  # noqa: E402
 
 CAP = 64 << 20  # bytes that a reader may take for a file that declares more than it holds
 NUMBERS = (
@@ -63,6 +69,7 @@ class Reader(NamedTuple):
       share: of all the inputs.
       repair: makes a changed file pass the outer check, as one who knows the format would.
       exact: whether every change of a file has to be seen, or leave the value as it was.
+      suffix: the end of the file's name.
     """
 
     read: Callable[[pathlib.Path], Any]
@@ -71,6 +78,7 @@ class Reader(NamedTuple):
     share: float
     repair: Callable[[bytes], bytes] | None = None
     exact: bool = False
+    suffix: str = ""
 
 
 # Right files -------------------------------------------------------------------------------------
@@ -87,6 +95,12 @@ def idx(dtype: int, values: np.ndarray) -> bytes:
     return bytes([0, 0, dtype, values.ndim]) + sizes + values.tobytes()
 
 
+NET = Network((3, 4, 2))
+LAYERS = [
+    (np.ones((4, 3), np.float32), np.zeros(4, np.float32)),
+    (np.ones((2, 4), np.float32), np.zeros(2, np.float32)),
+]
+TABLE = {"x": np.arange(6.0).reshape(3, 2), "y": np.array(["a", "b", "a"])}
 TREE = {
     "params": [np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros(2, np.float16)],
     "step": np.int32(3),
@@ -104,6 +118,18 @@ METRICS = written(
         path, [{"epoch": e, "loss": 0.1 * e, "validation_loss": None} for e in range(1, 6)]
     )
 )
+CSV = (
+    "name;age;when;kind\n"
+    + "".join(f"n{k};{k / 7};2020-01-0{k + 1};{'ab'[k % 2]}\n" for k in range(8))
+).encode()
+NPZ = [
+    written(lambda path: np.savez(path, **TABLE) or path.with_name("file.npz")),
+    written(lambda path: np.savez_compressed(path, **TABLE) or path.with_name("file.npz")),
+]
+TOML = b'target = "y"\nhidden = [8, 4]\nlearning_rate = 1e-3\nepochs = 20\nrefit = false\n'
+SAFETENSORS = written(
+    lambda path: save_safetensors(path, NET, tuple(Layer(*layer) for layer in LAYERS))
+)
 
 
 # Readers -----------------------------------------------------------------------------------------
@@ -116,6 +142,12 @@ def read_checkpoint(path: pathlib.Path) -> bytes:
     return repr((manifest["step"], manifest["metadata"], values)).encode()
 
 
+def rows_of(path: pathlib.Path, cap: int) -> list[Any]:
+    """A table as far as training takes it: read, and each column looked at."""
+    frame = read_table(path, max_bytes=cap)
+    return [prepare_column(name, frame[name]) for name in frame.columns]
+
+
 def seal(content: bytes) -> bytes:
     """The digest at the end made to fit the rest."""
     body = content[: -archive.SEALED] + archive.SEAL
@@ -123,11 +155,24 @@ def seal(content: bytes) -> bytes:
 
 
 READERS = {
-    "IDX": Reader(lambda path: read_idx(path, max_bytes=CAP), (ValueError,), IDX, 0.35),
-    "metrics.jsonl": Reader(read_metrics, (ValueError,), [METRICS], 0.35),
-    "checkpoint": Reader(read_checkpoint, (CheckpointError,), [CHECKPOINT], 0.15, exact=True),
+    "IDX": Reader(lambda path: read_idx(path, max_bytes=CAP), (ValueError,), IDX, 0.2),
+    "metrics.jsonl": Reader(read_metrics, (ValueError,), [METRICS], 0.2),
+    "CSV": Reader(lambda p: rows_of(p, CAP), (TableError,), [CSV], 0.075, suffix=".csv"),
+    "CSV, gzip": Reader(
+        lambda p: rows_of(p, CAP),
+        (TableError,),
+        [gzip.compress(CSV, mtime=0)],
+        0.025,
+        suffix=".csv.gz",
+    ),
+    "npz": Reader(lambda path: read_arrays(path, max_bytes=CAP), (TableError,), NPZ, 0.1),
+    "settings.toml": Reader(
+        lambda path: read_settings(path, {}), (TableError, TypeError, ValueError), [TOML], 0.1
+    ),
+    "safetensors": Reader(load_safetensors, (SafetensorsError,), [SAFETENSORS], 0.1),
+    "checkpoint": Reader(read_checkpoint, (CheckpointError,), [CHECKPOINT], 0.1, exact=True),
     "checkpoint, digest made to fit": Reader(
-        read_checkpoint, (CheckpointError,), [CHECKPOINT], 0.15, repair=seal
+        read_checkpoint, (CheckpointError,), [CHECKPOINT], 0.1, repair=seal
     ),
 }
 
@@ -225,7 +270,7 @@ def feed(name: str, count: int, seed: int) -> dict[str, Any]:
     """The outcomes of so many changed files; runs in a process of its own."""
     reader, draw, shm = READERS[name], random.Random(seed), pathlib.Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shm if os.access(shm, os.W_OK) else None) as folder:
-        path, right = pathlib.Path(folder, "file"), []
+        path, right = pathlib.Path(folder, f"file{reader.suffix}"), []
         for content in reader.files:
             path.write_bytes(content)
             right.append(repr(reader.read(path)))
@@ -262,6 +307,11 @@ def leaf(values: int, name: str = "value") -> dict[str, Any]:
 def manifest(*leaves: dict[str, Any], **fields: Any) -> bytes:
     head = {"format": archive.FORMAT, "version": 1, "kind": "tree", "step": 0, "metadata": {}}
     return json.dumps({**head, **fields, "leaves": leaves}).encode()
+
+
+def npy(values: int) -> bytes:
+    """The header of so many bytes."""
+    return archive.npy_header({"dtype": "uint8", "shape": [values]})
 
 
 def bombs() -> dict[str, tuple[str, Callable[[], bytes]]]:
@@ -304,6 +354,12 @@ def bombs() -> dict[str, tuple[str, Callable[[], bytes]]]:
             "checkpoint",
             lambda: zip_of({"manifest.json": manifest(leaf(2**31 - 1)), "value.npy": b"1"}, stored),
         ),
+        "npz, 256 MiB deflated": (
+            "npz",
+            lambda: zip_of({"x.npy": npy(size) + bytes(size)}, deflated),
+        ),
+        "npz of 2 GiB": ("npz", lambda: zip_of({"x.npy": npy(2**31) + b"1"}, stored)),
+        "CSV, 256 MiB of gzip": ("CSV, gzip", lambda: zeros(b"a,b\n1,")),
         "one line of 256 MiB": ("metrics.jsonl", lambda: b'{"a": "' + b"b" * size),
         "deep JSON": ("metrics.jsonl", lambda: b"[" * (1 << 19) + b"\n{}\n"),
     }  # fmt: skip
@@ -319,7 +375,9 @@ def explode(folder: str) -> dict[str, dict[str, Any]]:
     """The outcome of each bomb; runs in a process of its own."""
     outcomes = {}
     for i, (name, (which, _)) in enumerate(bombs().items()):
-        reader, path = READERS[which], pathlib.Path(folder, str(i))
+        reader = READERS[which]
+        path = pathlib.Path(folder, f"{i}{reader.suffix}")
+        pathlib.Path(folder, str(i)).rename(path)
         memory = Memory()
         what, words = outcome(reader, path, "")
         found = {"size": path.stat().st_size, "crashes": int(what != "refused")}

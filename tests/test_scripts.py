@@ -66,6 +66,14 @@ def test_classes():
     assert record["blocks"]["ratio"] > 0
 
 
+def test_tables():
+    record = last_line("benchmarks/tables.py", "--sets", "iris", "--seeds", "1")
+    (row,) = record["sets"]
+    assert set(row["score"]) == {"scikit-learn", "ffnn", "with report"}
+    assert row["score"]["ffnn"] > 0.7
+    assert row["seconds"]["ffnn"] > 0
+
+
 def test_products():
     record = last_line("benchmarks/products.py", "--shapes", "64,64,10:8,8,2", "--rounds", "2")
     small, large = record["shapes"]

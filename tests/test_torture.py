@@ -40,7 +40,7 @@ def test_the_short_form():
     fuzzed = [row for name, row in rows.items() if name.startswith("fuzz")]
     assert sum(row["trials"] for row in fuzzed) == 4000
     assert all(row["note"] for row in fuzzed)
-    assert len([name for name in rows if name.startswith("bomb")]) == 12
+    assert len([name for name in rows if name.startswith("bomb")]) == 15
 
 
 def test_a_reader_that_crashes_or_takes_memory_is_noticed(files, monkeypatch):

@@ -5,6 +5,7 @@ Whatever it was, rows are a polars DataFrame of columns by name, or pictures (N,
 
 import os
 import pathlib
+import struct
 import zipfile
 import zlib
 from typing import Any, NamedTuple
@@ -20,8 +21,13 @@ from ffnn_jax.tabular.preparation import (
     prepare_column,
     prepare_target,
 )
-from ffnn_jax.tabular.tables import TABLES, TableError, read_table, suffix_of
+from ffnn_jax.tabular.tables import MOST_BYTES, TABLES, TableError, read_table, suffix_of
 
+DAMAGED = (  # what zipfile and NumPy raise at bytes that are no npz
+    *(ValueError, TypeError, KeyError, OverflowError, MemoryError, SyntaxError, RecursionError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, struct.error),
+    OSError,  # a place before the start of the file
+)
 PICTURES = ("digits",)  # named sets that are such
 
 
@@ -155,7 +161,7 @@ def _from_table(path: pathlib.Path, target: str | None, required: bool) -> Sourc
 
 def _from_arrays(path: pathlib.Path, target: str | None, required: bool) -> Source:
     """x, and y under the target's name."""
-    arrays = _read_npz(path)
+    arrays = read_arrays(path)
     target = target or "y"
     if "x" not in arrays or (required and target not in arrays):
         raise TableError(
@@ -175,19 +181,34 @@ def _from_arrays(path: pathlib.Path, target: str | None, required: bool) -> Sour
     return _source(str(path), x, y, target)
 
 
-def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read_arrays(path: pathlib.Path, *, max_bytes: int = MOST_BYTES) -> dict[str, np.ndarray]:
+    """The arrays of an npz by name; it may become max_bytes, and holds no objects.
+
+    Raises:
+      OSError: it cannot be opened.
+      TableError: it is no such file.
+    """
+    with open(path, "rb"):  # the plain OSError, where it cannot be
+        pass
     try:
+        with zipfile.ZipFile(path) as archive:
+            declared = sum(entry.file_size for entry in archive.infolist())
+        if declared > max_bytes:
+            raise TableError(f"{path}: it becomes {declared} bytes; expected at most {max_bytes}")
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (
-        ValueError,
-        EOFError,
-        KeyError,
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-    ) as e:
-        raise TableError(f"{path}: no npz of plain arrays: {str(e).splitlines()[0]}") from None
+            return {name: _array(archive, name) for name in archive.files}
+    except TableError:
+        raise
+    except DAMAGED as error:
+        words = str(error).partition("\n")[0] or type(error).__name__
+        raise TableError(f"{path}: no npz of plain arrays: {words}") from None
+
+
+def _array(archive: Any, name: str) -> np.ndarray:
+    array = archive[name]
+    if not isinstance(array, np.ndarray):  # an entry that is no npy file comes as bytes
+        raise TypeError(f"{name} is no array")
+    return array
 
 
 def _is_idx(path: pathlib.Path) -> bool:

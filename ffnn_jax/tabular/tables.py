@@ -5,8 +5,10 @@ CSV is read as text, and the same column is read in the same way when a model me
 """
 
 import csv
+import gzip
 import os
 import pathlib
+import zlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 SEPARATORS = ",;\t|"
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "none", "-", "#N/A")
+MOST_BYTES = 1 << 33  # of a file once it is not compressed any more
 TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 
 
@@ -21,13 +24,14 @@ class TableError(ValueError):
     """A table that cannot be used: one line that says where and why."""
 
 
-def read_table(path: str | os.PathLike[str]) -> "polars.DataFrame":
+def read_table(path: str | os.PathLike[str], *, max_bytes: int = MOST_BYTES) -> "polars.DataFrame":
     """A table from a CSV or Parquet file.
 
     Args:
       path: the file. Its name's end says what it is: .csv, .tsv, .txt (each also with .gz), or
         .parquet. The separator of a CSV is the one of `, ; tab |` that stands most often in its
         first line, which names the columns.
+      max_bytes: what a compressed file may become, at most.
 
     Returns:
       A polars DataFrame. Every column of a CSV is text, without blanks at its ends, and null where
@@ -36,7 +40,7 @@ def read_table(path: str | os.PathLike[str]) -> "polars.DataFrame":
     Raises:
       ModuleNotFoundError: polars is not installed.
       OSError: the file cannot be opened.
-      TableError: it is no such table, has no rows, or columns without a name or with equal names.
+      TableError: it is no such table, has no rows or two columns of one name, or becomes too large.
     """
     pl = _polars()
     path = pathlib.Path(path)
@@ -46,8 +50,9 @@ def read_table(path: str | os.PathLike[str]) -> "polars.DataFrame":
     if suffix not in TABLES:
         raise TableError(f"{path}: expected a file that ends in {', '.join(TABLES)}")
     try:
-        frame = pl.read_parquet(path) if suffix in (".parquet", ".pq") else _read_text(pl, path)
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        read = _read_parquet if suffix in (".parquet", ".pq") else _read_text
+        frame = read(pl, path, max_bytes)
+    except (OSError, EOFError, zlib.error, *_errors(pl)) as error:
         raise TableError(f"{path}: {_first_line(error)}") from None
     if not frame.width or not frame.height:
         raise TableError(f"{path}: expected columns and rows, got {frame.width} × {frame.height}")
@@ -62,10 +67,20 @@ def suffix_of(path: pathlib.Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def _read_text(pl: Any, path: pathlib.Path) -> "polars.DataFrame":
+def _read_parquet(pl: Any, path: pathlib.Path, max_bytes: int) -> "polars.DataFrame":
+    """A Parquet file, once its rows and columns are known to fit."""
+    lazy = pl.scan_parquet(path)
+    rows, width = lazy.select(pl.len()).collect().item(), len(lazy.collect_schema())
+    if 8 * rows * width > max_bytes:
+        raise TableError(f"{path}: it declares {rows} rows of {width} columns, which is too large")
+    return pl.read_parquet(path)
+
+
+def _read_text(pl: Any, path: pathlib.Path, max_bytes: int) -> "polars.DataFrame":
     """A CSV as text, blanks at the ends taken off, missing values null."""
     separator, names = _header(path)
-    frame = pl.read_csv(path, separator=separator, infer_schema=False)
+    source = path if path.suffix.lower() != ".gz" else _inflated(path, max_bytes)
+    frame = pl.read_csv(source, separator=separator, infer_schema=False)
     frame.columns = names
     text = pl.all().str.strip_chars()
     return frame.select(pl.when(text.is_in(MISSING)).then(None).otherwise(text).name.keep())
@@ -73,9 +88,6 @@ def _read_text(pl: Any, path: pathlib.Path) -> "polars.DataFrame":
 
 def _header(path: pathlib.Path) -> tuple[str, list[str]]:
     """The separator, and the names of the columns: each once, and none a number."""
-    import gzip
-    import zlib
-
     opened = gzip.open if path.suffix.lower() == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
@@ -98,12 +110,24 @@ def _header(path: pathlib.Path) -> tuple[str, list[str]]:
     return separator, names
 
 
+def _inflated(path: pathlib.Path, max_bytes: int) -> bytes:
+    with gzip.open(path) as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise TableError(f"{path}: it becomes more than {max_bytes} bytes")
+    return content
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
         return False
     return True
+
+
+def _errors(pl: Any) -> tuple[type[BaseException], ...]:
+    return pl.exceptions.PolarsError, pl.exceptions.PanicException
 
 
 def _first_line(error: BaseException) -> str:
