@@ -52,10 +52,10 @@ def in_words(target: Target, figures: dict[str, Any]) -> str:
     if target.classes:
         return (
             f"accuracy {figures['accuracy']:.4f} on {figures['rows']} rows, log loss "
-            f"{figures['log_loss']:.4f}; the most frequent class alone {figures['baseline']:.4f}"
+            f"{figures['log_loss']:.4f}; their most frequent class alone {figures['baseline']:.4f}"
         )
     r2 = "none" if figures["r2"] is None else f"{figures['r2']:.4f}"
     return (
         f"R² {r2} on {figures['rows']} rows, RMSE {figures['rmse']:.4g}, MAE "
-        f"{figures['mae']:.4g}; RMSE of the mean alone {figures['baseline']:.4g}"
+        f"{figures['mae']:.4g}; RMSE of their mean alone {figures['baseline']:.4g}"
     )

@@ -26,6 +26,7 @@ from ffnn_jax.report import write_report
 from ffnn_jax.tabular.experiment import Fitted, Parts, Rows, Setup, fit_rows, rows_at, set_up
 from ffnn_jax.tabular.figures import in_words, prediction_figures
 from ffnn_jax.tabular.models import outputs_of
+from ffnn_jax.tabular.preparation import Number, is_missing
 from ffnn_jax.tabular.run_folder import RunFolder
 from ffnn_jax.tabular.settings import Settings
 from ffnn_jax.tabular.sources import read_source
@@ -33,6 +34,7 @@ from ffnn_jax.units import unit_statistics
 
 LOOKED_AT = 256  # training rows whose a and ∇a are followed over the epochs
 CHECKED = 16  # rows on which the gradient is checked
+MOST_COLUMNS = 200  # of the report's table
 ROWS_BETWEEN = 20_000  # examples trained on from one checkpoint to the next, about
 
 
@@ -207,7 +209,7 @@ def check_gradient(fitted: Fitted) -> Report:
     return check_gradients(loss, (net, params, x, y), argnums=1, transforms=())
 
 
-def _details(settings, setup, chosen, figures) -> dict[str, dict[str, str]]:
+def _details(settings, setup, chosen, figures) -> dict[str, Any]:
     parts, source = setup.parts, setup.source
     shape = source.rows.shape
     return {
@@ -220,8 +222,26 @@ def _details(settings, setup, chosen, figures) -> dict[str, dict[str, str]]:
             "split": "{} to train, {} to stop by, {} to test".format(*map(len, parts)),
             "figures": f"on the {figures['on']} rows",
         },
+        **({"Columns": _columns(setup, chosen)} if chosen.model.preparation.columns else {}),
         "Settings": {
-            name: f"{value}" for name, value in dataclasses.asdict(settings).items() if value
+            name: ", ".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
+            for name, value in dataclasses.asdict(settings).items()
+            if value
         },
         "Versions": {**libraries(), "device": jax.devices()[0].device_kind},
     }
+
+
+def _columns(setup: Setup, chosen: Fitted) -> list[dict[str, Any]]:
+    """What each column is, by the training rows."""
+    rows = setup.source.rows[setup.parts.train]
+    return [
+        {
+            "column": column.name,
+            "kind": "number" if isinstance(column, Number) else "category",
+            "mean, or how many": column.mean if isinstance(column, Number) else len(column.values),
+            "standard deviation": column.scale if isinstance(column, Number) else "",
+            "missing": f"{is_missing(rows[column.name]).mean():.1%}",
+        }
+        for column in chosen.model.preparation.columns[:MOST_COLUMNS]
+    ]
