@@ -81,7 +81,7 @@ from ffnn_jax.rate_search import RateSearch, find_learning_rate, plot_learning_r
 from ffnn_jax.report import write_report
 from ffnn_jax.saliency import input_gradients
 from ffnn_jax.streaming import Stream, StreamBlock, StreamError, stream_blocks, stream_epoch
-from ffnn_jax.tabular import Model, TableError, load_model, read_csv
+from ffnn_jax.tabular import Model, TableError, load_model, read_csv, read_table
 from ffnn_jax.training import (
     Descent,
     TrainState,
@@ -166,6 +166,7 @@ __all__ = [
     "read_csv",
     "read_idx",
     "read_metrics",
+    "read_table",
     "reliability",
     "save",
     "smoothed_cross_entropy",

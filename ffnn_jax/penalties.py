@@ -87,8 +87,8 @@ def max_norm(limit: float) -> optax.GradientTransformation:
     """Holds the weights that come into each unit to ‖W_k[i, :]‖₂ ≤ c: the last of a chain.
 
     The update u becomes P(W + u) − W, where P scales each row that is too long down to c. After
-    `optax.apply_updates` the bound holds up to rounding. Srebro and Shraibman 2005, "Rank,
-    trace-norm and max-norm"; with dropout, Hinton et al. 2012.
+    `optax.apply_updates` the bound holds up to the rounding of u beside W, in the dtype of W.
+    Srebro and Shraibman 2005, "Rank, trace-norm and max-norm"; with dropout, Hinton et al. 2012.
 
     Args:
       limit: c > 0; 3 or 4 are usual.
@@ -100,6 +100,7 @@ def max_norm(limit: float) -> optax.GradientTransformation:
     Raises:
       TypeError: limit is no number.
       ValueError: limit is not above 0 or not finite; at its update, no parameters.
+      TypeError: at its update, parameters that are no layers.
     """
     checks.check_positive_float("limit", limit)
     c = float(limit)
@@ -112,6 +113,9 @@ def max_norm(limit: float) -> optax.GradientTransformation:
         if params is None:
             raise ValueError("params: expected the parameters, as update(updates, state, params)")
 
+        if not all(map(_is_layer, jax.tree.leaves(params, is_leaf=_is_layer))):
+            raise TypeError("params: expected a tuple of Layer, the parameters of a network")
+
         def held(step: Layer, layer: Layer) -> Layer:
             return Layer(_onto_rows_within(layer.W + step.W, c) - layer.W, step.b)
 
@@ -123,7 +127,8 @@ def max_norm(limit: float) -> optax.GradientTransformation:
 def _onto_rows_within(W: jax.Array, c: float) -> jax.Array:
     """W[i, :] · min(1, c / ‖W[i, :]‖), the norm in float32 at least."""
     wide = W.astype(at_least_float32(W.dtype))
-    length = jnp.sqrt(jnp.sum(wide**2, axis=-1, keepdims=True))
+    largest = jnp.maximum(jnp.max(jnp.abs(wide), axis=-1, keepdims=True), c)  # no square overflows
+    length = largest * jnp.sqrt(jnp.sum((wide / largest) ** 2, axis=-1, keepdims=True))
     return (wide * (c / jnp.maximum(length, c))).astype(W.dtype)
 
 

@@ -126,7 +126,8 @@ def find_learning_rate(
     state = init_state(net, optimizer(float(rates[0])), start_key)
     _, x, y, w = network.as_examples(net, state.params, x, y, weights)
     rows = _batches(order_key, x.shape[0], batch_size, steps)
-    looked_at = permutation(look_key, x.shape[0])[:LOOKED_AT]
+    counting = jnp.arange(x.shape[0]) if w is None else jnp.flatnonzero(w)
+    looked_at = counting[permutation(look_key, len(counting))[:LOOKED_AT]]
     of_steps = jnp.asarray(rates, jnp.float32), rows
     losses = _train(net, optimizer, objective, state, of_steps, looked_at, (x, y, w))
     return _judged(rates, np.asarray(losses, np.float64))

@@ -12,6 +12,7 @@ import pytest
 
 import ffnn_jax
 from ffnn_jax import cli
+from ffnn_jax.cli import check
 
 RULES = """
 import jax, jax.numpy as jnp
@@ -108,7 +109,7 @@ def test_hard_is_handed_on(folder, capsys, monkeypatch):
         seen.update(options)
         return Fine()
 
-    monkeypatch.setattr(cli, "check_rules", check_rules)
+    monkeypatch.setattr(check, "check_rules", check_rules)
     words = (f"{folder}:both", "--args", f"{folder}:example", "--rules")
     assert run(capsys, *words)[0] == 0
     assert seen == {"hard": False}
@@ -118,7 +119,7 @@ def test_hard_is_handed_on(folder, capsys, monkeypatch):
 
 def reported(monkeypatch, ok):
     report = types.SimpleNamespace(ok=ok, to_dict=lambda: {"ok": ok, "leaves": []})
-    monkeypatch.setattr(cli, "check_gradients", lambda fn, args: report)
+    monkeypatch.setattr(check, "check_gradients", lambda fn, args: report)
 
 
 @pytest.mark.parametrize(("ok", "expected"), [(True, 0), (False, 1), (None, 2)])
@@ -210,7 +211,7 @@ def test_colours_on_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    cli._print_report(TABLE)
+    check._print_report(TABLE)
     assert "\x1b[32mright\x1b[0m" in terminal.text
     assert "\x1b[1;31mWRONG\x1b[0m" in terminal.text
     assert "\x1b[33mnot supported\x1b[0m" in terminal.text
@@ -221,12 +222,12 @@ def test_colours_on_a_terminal(monkeypatch):
 
 
 def test_no_colours_elsewhere(monkeypatch, capsys):
-    cli._print_report(TABLE)
+    check._print_report(TABLE)
     assert capsys.readouterr().out == TABLE + "\n"
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setitem(sys.modules, "rich.console", None)
-    cli._print_report(TABLE)
+    check._print_report(TABLE)
     assert terminal.text == TABLE + "\n"
 
 

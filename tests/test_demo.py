@@ -8,6 +8,7 @@ import pytest
 
 import ffnn_jax
 from ffnn_jax import cli, demo
+from ffnn_jax.cli import commands
 
 
 def test_demo(capsys):
@@ -52,9 +53,9 @@ def test_interrupted(monkeypatch, capsys):
     def interrupt(**_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "run_demo", interrupt)
+    monkeypatch.setattr(commands, "run_demo", interrupt)
     assert cli.main(["demo"]) == 130
-    assert capsys.readouterr().err == "ffnn_jax: interrupted\n"
+    assert capsys.readouterr().err == "ffnn: interrupted\n"
 
 
 def test_output_that_nobody_reads():

@@ -233,7 +233,7 @@ def test_equal_parameters_are_equal_losses():
 
 
 def test_one_compilation_for_equal_losses():
-    compiled = jax.jit(ffnn.loss)
+    compiled = jax.jit(lambda net, params, x, y: ffnn.loss(net, params, x, y))
     for loss in (huber(0.5), "huber(0.5)", huber(0.5)):
         net = ffnn.Network((2, 1), loss=loss)
         compiled(net, ffnn.init(net, jax.random.key(0)), jnp.ones((3, 2)), jnp.ones((3, 1)))

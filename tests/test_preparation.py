@@ -53,7 +53,7 @@ def test_a_category_never_seen():
         ([None, None], "every value is missing"),
         ([2.5, 2.5], "it is 2.5 everywhere"),
         (["a", "a"], "it is 'a' everywhere"),
-        ([f"name {k}" for k in range(30)], "30 different texts in 30 rows"),
+        ([f"name {k}" for k in range(30)], "30 different texts in 30 training rows"),
         ([[1], [2]], "values of type List"),
         ([b"a", b"b"], "values of type Binary"),
     ],

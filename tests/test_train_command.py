@@ -155,7 +155,7 @@ def test_the_exported_network_takes_raw_numbers(price_run):
     net, params = raw_network(model)
     raw = frame.select(model.preparation.input_names).to_numpy().astype(np.float32)
     yhat = np.asarray(ffnn.apply(net, params, raw))[:, 0]
-    expected = model.preparation.target.decode(model.predict(frame))
+    expected = model.predict(frame)
     np.testing.assert_allclose(yhat, expected, rtol=1e-4)
 
 
@@ -172,7 +172,7 @@ def test_onnx_of_a_model(flower_run, tmp_path, capsys):
     )
     session = onnxruntime.InferenceSession(str(path))
     (yhat,) = session.run(None, {session.get_inputs()[0].name: x.astype(np.float32)})
-    np.testing.assert_allclose(yhat, model.predict(frame), atol=1e-5)
+    np.testing.assert_allclose(yhat, model.outputs(frame), atol=1e-5)
 
 
 def test_info(flower_run, price_run, capsys):

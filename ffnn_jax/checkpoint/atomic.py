@@ -11,6 +11,8 @@ import errno
 import os
 import pathlib
 import secrets
+import stat
+import time
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -19,6 +21,7 @@ try:
 except ImportError:  # there is no flock on Windows
     fcntl = None
 
+YOUNG = 60.0  # seconds
 PREFIX, SUFFIX = ".ffnn-", ".tmp"  # of the temporary files: by these alone they are known
 
 
@@ -36,12 +39,13 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], Any])
     target = pathlib.Path(os.path.realpath(path))
     temporary = target.parent / f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
     try:
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        mode = _mode_of(target)
         remove_leftovers(target.parent)
         try:
             with open(temporary, "x+b") as file:
                 hold(file)
+                if mode is not None:
+                    os.chmod(temporary, mode)
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -55,10 +59,26 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], Any])
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
+def _mode_of(target: pathlib.Path) -> int | None:
+    """The permissions of the file that is replaced; None where there is none."""
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is no plain file, and is not replaced")
+    return stat.S_IMODE(mode)
+
+
 def remove_leftovers(folder: pathlib.Path) -> None:
     """Removes our temporary files whose writer lives no more: nobody holds them."""
     for leftover in folder.glob(f"{PREFIX}*{SUFFIX}"):
         with contextlib.suppress(OSError), open(leftover, "rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_size == 0 and time.time() - found.st_mtime < YOUNG:
+                continue  # its writer is about to hold it
             hold(file)
             leftover.unlink()
 

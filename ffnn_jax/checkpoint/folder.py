@@ -10,7 +10,7 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ffnn_jax import checks
@@ -19,6 +19,8 @@ from ffnn_jax.checkpoint.atomic import hold, sync_folder
 from ffnn_jax.checkpoint.leaves import encode, named_leaves, restore
 from ffnn_jax.checkpoint.model import check_metadata, metadata_of
 
+LARGEST_STEP = 10**18 - 1
+LISTINGS = 20  # how often a folder is looked at again, whose files were replaced meanwhile
 NAME = re.compile(r"step-(\d{10,18})(-best)?\.npz", re.ASCII)
 
 
@@ -106,6 +108,8 @@ class Checkpoints:
           OSError: it cannot be written; nothing is left behind, and nothing was removed.
         """
         step = checks.check_int_from(0, "step", step)
+        if step > LARGEST_STEP:
+            raise ValueError(f"step: expected at most {LARGEST_STEP}, got {step}")
         leaves = [encode(name, leaf) for name, leaf in named_leaves(tree)]
         fields = {"step": step, "metadata": check_metadata(metadata)}
         folder = self._made()
@@ -130,14 +134,14 @@ class Checkpoints:
           CheckpointError: it does not fit `like`; or there are checkpoints, and none verifies.
           OSError: the folder cannot be read.
         """
-        return self._restored(self.files(), like)
+        return self._restored(self.files, like)
 
     def best(self, like: Any) -> Restored | None:
         """The newest checkpoint that was saved as the best and verifies.
 
         Args, returns and raises as `latest`.
         """
-        return self._restored([file for file in self.files() if file.best], like)
+        return self._restored(lambda: [file for file in self.files() if file.best], like)
 
     def files(self) -> list[File]:
         """The checkpoints that are there by their names, the newest first."""
@@ -147,7 +151,11 @@ class Checkpoints:
             return []
         found = [(match, name) for name in names if (match := NAME.fullmatch(name))]
         folder = pathlib.Path(self.folder)
-        files = [File(int(m[1]), m[2] is not None, folder / name) for m, name in found]
+        files = [
+            File(int(m[1]), m[2] is not None, folder / name)
+            for m, name in found
+            if not (folder / name).is_dir()
+        ]
         return sorted(files, reverse=True)
 
     def newest(self, files: list[File]) -> tuple[Archive, tuple[str, ...]] | None:
@@ -217,8 +225,16 @@ class Checkpoints:
         for file in [*same, *(file for file in old if file not in kept)]:
             file.path.unlink(missing_ok=True)
 
-    def _restored(self, files: list[File], like: Any) -> Restored | None:
-        found = self.newest(files)
+    def _restored(self, listed: Callable[[], list[File]], like: Any) -> Restored | None:
+        found = None
+        for _ in range(LISTINGS):
+            files = listed()
+            try:
+                found = self.newest(files)
+                break
+            except CheckpointError:  # was all of it replaced between the listing and the reading?
+                if any(file.path.exists() for file in files):
+                    raise
         if found is None:
             return None
         (manifest, arrays), skipped = found

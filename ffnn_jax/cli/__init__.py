@@ -1,5 +1,5 @@
 """The command line: `ffnn COMMAND`, or `python -m ffnn_jax COMMAND`."""
 
-from ffnn_jax.cli.main import main
+from ffnn_jax.cli.commands import main
 
 __all__ = ["main"]

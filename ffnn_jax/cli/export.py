@@ -47,4 +47,5 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _outputs(model: Any) -> list[str]:
     target = model.preparation.target
-    return [f"p({name})" for name in target.classes] or [target.name]
+    one = f"log({target.name})" if target.log else target.name
+    return [f"p({name})" for name in target.classes] or [one]

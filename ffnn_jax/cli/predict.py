@@ -2,13 +2,14 @@
 
 import argparse
 import csv
+import io
 import json
-import pathlib
 import sys
 from typing import Any, TextIO
 
 import numpy as np
 
+from ffnn_jax.checkpoint.atomic import replace_file
 from ffnn_jax.tabular.figures import in_words, prediction_figures
 from ffnn_jax.tabular.models import Model, load_model
 from ffnn_jax.tabular.preparation import is_missing
@@ -54,14 +55,15 @@ def _predict(arguments: argparse.Namespace) -> int:
     model = load_model(arguments.model)
     source = read_source(arguments.file, required=False)
     check_kind(model, source)
-    yhat = model.predict(source.rows, unknown=arguments.unknown)
+    yhat = model.outputs(source.rows, unknown=arguments.unknown)
     if arguments.output is None:
         _write(sys.stdout, model, yhat, arguments.probabilities)
         return 0
-    output = pathlib.Path(arguments.output)
-    with open(output, "w", encoding="utf-8", newline="") as file:
-        _write(file, model, yhat, arguments.probabilities)
-    print(f"{len(yhat)} predictions in {output}", file=sys.stderr)
+    text = io.StringIO()
+    _write(text, model, yhat, arguments.probabilities)
+    content = text.getvalue().encode()
+    replace_file(arguments.output, lambda file: file.write(content))
+    print(f"{len(yhat)} predictions in {arguments.output}", file=sys.stderr)
     return 0
 
 
@@ -93,7 +95,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     source = read_source(arguments.file, name)
     check_kind(model, source)
     source = source.take(np.flatnonzero(~is_missing(source.target)))
+    if not len(source.target):
+        raise TableError(f"{source.name}: no row has a target")
     y = target.encode(source.target)
-    figures = prediction_figures(target, model.predict(source.rows, unknown=arguments.unknown), y)
+    figures = prediction_figures(target, model.outputs(source.rows, unknown=arguments.unknown), y)
     print(json.dumps(figures) if arguments.json else in_words(target, figures))
     return 0

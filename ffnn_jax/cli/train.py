@@ -4,11 +4,14 @@ import argparse
 import dataclasses
 import os
 import pathlib
+import sys
 from typing import Any
 
 from ffnn_jax.cli.progress import Progress
+from ffnn_jax.tabular.experiment import set_up
 from ffnn_jax.tabular.run_folder import RunFolder, new_run, open_run
 from ffnn_jax.tabular.settings import NAMES, Settings, read_settings
+from ffnn_jax.tabular.sources import read_source
 from ffnn_jax.tabular.tables import TableError
 from ffnn_jax.tabular.trainer import train_in
 
@@ -75,22 +78,23 @@ def _train(arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
     if arguments.resume:
         folder, settings = _begun(arguments, given)
+        setup = set_up(settings, read_source(settings.file, settings.target or None))
     else:
         settings = read_settings(arguments.config, given)
         if not settings.file:
             raise TableError("give the FILE to learn from; ffnn train --help has examples")
         settings = dataclasses.replace(settings, threads=settings.threads or _cores())
+        setup = set_up(settings, read_source(settings.file, settings.target or None))
         folder = new_run(arguments.folder, pathlib.Path(settings.file).name.split(".")[0])
     os.environ["NPROC"] = str(settings.threads)  # XLA reads it when it starts
-    with Progress(quiet=arguments.quiet) as progress:
-        train_in(
-            folder,
-            settings,
-            resume=arguments.resume,
-            report=not arguments.no_report,
-            say=progress.say,
-            show=progress.show,
-        )
+    options = {"resume": arguments.resume, "report": not arguments.no_report}
+    try:
+        with Progress(quiet=arguments.quiet) as progress:
+            train_in(folder, setup, **options, say=progress.say, show=progress.show)
+    except KeyboardInterrupt:
+        again = f"ffnn train --resume --run {folder.path}"
+        print(f"ffnn train: interrupted; {again} goes on from here", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -17,7 +17,6 @@ from ffnn_jax.report.page import (
     facts,
     heading,
     paragraph,
-    percent,
     plural,
     table,
 )
@@ -39,11 +38,10 @@ def data(material: Material) -> Section:
     """How many rows, what is in both parts, and what the caller has to tell."""
     (x, _), (x_held, _) = material.train, material.held_out
     both = _in_both(x, x_held)
-    part = len(x_held) / (len(x) + len(x_held))
     said = (
         f"The network learned from {plural(len(x), 'row')} of {plural(x.shape[1], 'input')}; "
-        f"{plural(len(x_held), 'row')} ({percent(part, 0)}) were held out, and every figure below "
-        "is of those unless it says training."
+        f"{plural(len(x_held), 'row')} were held out, and every figure below is of those unless it "
+        "says training."
     )
     seen = (
         f"{plural(both, 'held-out row is', 'held-out rows are')}, input for input, also among the "

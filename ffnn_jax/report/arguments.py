@@ -127,6 +127,12 @@ def check_values(values: Any, columns: Columns | None, rows: int) -> None:
             raise ValueError(f"values: expected {rows} values of column {name!r}")
 
 
+def check_row_names(row_names: Any, rows: int) -> None:
+    """A name of each held-out row, or None."""
+    if row_names is not None and len(row_names) != rows:
+        raise ValueError(f"row_names: expected {rows} names, got {len(row_names)}")
+
+
 def check_image_shape(width: int, image_shape: Any) -> tuple[int, ...]:
     """(height, width) or (height, width, 1 or 3), of as many numbers as one x has."""
     shape = tuple(

@@ -23,6 +23,10 @@ from ffnn_jax.units import QUIET, unit_statistics
 
 MOST_LAYERS = 6
 STATISTICS_ROWS = 1000
+NOTE = (
+    "The training loss is that of the steps as they were taken, with penalties, weights and "
+    "dropout where there are any; the validation loss is without them, after the epoch."
+)
 
 
 def learning(material: Material) -> Section:
@@ -51,7 +55,7 @@ def learning(material: Material) -> Section:
         )
         drawing = plots.curves(epochs, {"validation": accuracy}, "validation accuracy", share=True)
         figures.append(figure("accuracy", drawing, alt))
-    return Section(title, (paragraph(said), side_by_side(*figures)))
+    return Section(title, (paragraph(said), side_by_side(*figures), paragraph(NOTE, note=True)))
 
 
 def _column(records: Sequence[Mapping[str, Any]], name: str) -> list[float | None]:

@@ -26,6 +26,7 @@ class Material(NamedTuple):
       names: of the classes, the labels, or the quantities.
       columns: names and inputs of each, or None.
       values: by the name of a column, what the held-out rows have there, or None.
+      row_names: of the held-out rows, or None.
       image_shape: of one x, or None.
       gradients: the report of a gradient check, or None.
       reproduce: how to have the same again.
@@ -42,6 +43,7 @@ class Material(NamedTuple):
     names: tuple[str, ...]
     columns: Columns | None
     values: Mapping[str, Sequence[Any]] | None
+    row_names: Sequence[str] | None
     image_shape: tuple[int, ...] | None
     gradients: Report | None
     reproduce: str
@@ -62,6 +64,7 @@ def gather(
     records: Any,
     columns: Any,
     values: Any,
+    row_names: Any,
     classes: Any,
     image_shape: Any,
     target: Any,
@@ -80,6 +83,7 @@ def gather(
     if columns is not None:
         columns = arguments.check_columns(net.sizes[0], columns)
     arguments.check_values(values, columns, len(held_out[1]))
+    arguments.check_row_names(row_names, len(held_out[1]))
     if image_shape is not None:
         image_shape = arguments.check_image_shape(net.sizes[0], image_shape)
     arguments.check_rest(**shown)
@@ -89,7 +93,7 @@ def gather(
     if not (np.isfinite(learned.yhat).all() and np.isfinite(outcomes.yhat).all()):
         raise ValueError("params: expected finite predictions, got NaN or infinite ones")
     whole = (net, params, train, held_out, learned, outcomes, records, names)
-    return Material(*whole, columns, values, image_shape, **shown)
+    return Material(*whole, columns, values, row_names, image_shape, **shown)
 
 
 def _in_own_unit(outcomes: Outcomes, mean: Any, scale: Any) -> Outcomes:

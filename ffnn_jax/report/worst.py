@@ -34,7 +34,8 @@ def worst(material: Material, found: Importance | None) -> Section:
 
 def _sentence(material: Material, chosen: np.ndarray) -> str:
     outcomes, n = material.outcomes, len(chosen)
-    first = f"the highest loss is {number(outcomes.losses[chosen[0]])}, that of row {chosen[0]}"
+    name = _name_of(material, int(chosen[0]))
+    first = f"the highest loss is {number(outcomes.losses[chosen[0]])}, that of row {name}"
     mean = f"the mean is {number(float(outcomes.losses.mean()))}"
     if material.kind == "quantities":
         shown = "the only held-out row" if n == 1 else f"the {n} held-out rows of the highest loss"
@@ -51,6 +52,11 @@ def _sentence(material: Material, chosen: np.ndarray) -> str:
     return f"{number(wrong)} held-out examples are wrong; shown are {which}: {first}; {mean}."
 
 
+def _name_of(material: Material, i: int) -> str:
+    """Which row of held_out it is, for a person."""
+    return f"{i}" if material.row_names is None else material.row_names[i]
+
+
 def _pictures(material: Material, chosen: np.ndarray) -> Markup:
     x = material.train[0]
     low, high = float(x.min()), float(x.max())
@@ -59,7 +65,7 @@ def _pictures(material: Material, chosen: np.ndarray) -> Markup:
         pixels = material.held_out[0][i].astype(np.float64).reshape(material.image_shape)
         pixels = pixels[..., 0] if pixels.shape[-1] == 1 and pixels.ndim == 3 else pixels
         said = _told(material, int(i))
-        alt = f"Held-out image {i}: {said}."
+        alt = f"Held-out image {_name_of(material, int(i))}: {said}."
         figures.append(image(plots.picture(pixels, low, high), alt, said))
     return Markup('<div class="pictures">\n' + "\n".join(figures) + "\n</div>")
 
@@ -103,13 +109,14 @@ def _rows(material: Material, chosen: np.ndarray, found: Importance | None) -> l
         true, predicted, sure = _verdict(material, int(i))
         if material.kind == "quantities" and len(material.names) == 1:  # numbers stand right
             true, predicted = (float(t[i, 0]) for t in (outcomes.truth, outcomes.predicted))
-        row = [int(i), true, predicted, *([sure] if surely else [])]
+        row = [_name_of(material, int(i)), true, predicted, *([sure] if surely else [])]
         row.append(float(outcomes.losses[i]))
         rows.append([*row, *(value_of(material, column, int(i)) for column in columns)])
     listed = table(
         "Worst errors", [*headers, *(plots.shortened(name, 18) for name, _ in columns)], rows
     )
     few = len(columns) < len(columns_of(material))
-    which = f"the {len(columns)} most important columns" if few else "the columns"
-    seen = "it has what the network sees" if material.values is None else "the values are shown"
-    return [listed, paragraph(f"Rows are counted from 0. Of {which} {seen}.", note=True)]
+    which = f"The {len(columns)} most important columns" if few else "The columns"
+    seen = "as the network sees them" if material.values is None else "as they stand in the table"
+    counted = "counted from 0" if material.row_names is None else "by their names"
+    return [listed, paragraph(f"{which} are shown {seen}; rows are {counted}.", note=True)]

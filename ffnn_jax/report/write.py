@@ -26,6 +26,7 @@ def write_report(
     records: Iterable[Mapping[str, Any]] = (),
     columns: Columns | None = None,
     values: Mapping[str, Sequence[Any]] | None = None,
+    row_names: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     image_shape: tuple[int, ...] | None = None,
     target: Target | None = None,
@@ -49,6 +50,7 @@ def write_report(
         group is shuffled as one. None: each input, or each patch of an image, by itself.
       values: by the name of a column, what the held-out rows have there, N of them, as it stands in
         the table. None: the worst errors are shown with what the network sees.
+      row_names: of the held-out rows, N of them, for instance their numbers in the file.
       classes: names of the classes, or of the labels. None: their numbers.
       image_shape: (height, width) or (height, width, 1 or 3) where x are images.
       target: for quantities, how y was standardised; predictions are shown in their own unit.
@@ -70,6 +72,7 @@ def write_report(
         records=records,
         columns=columns,
         values=values,
+        row_names=row_names,
         classes=classes,
         image_shape=image_shape,
         target=target,

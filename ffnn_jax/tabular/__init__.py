@@ -5,6 +5,6 @@ tables → preparation → sources → settings → models → figures → exper
 
 from ffnn_jax.tabular.models import Model, load_model
 from ffnn_jax.tabular.sources import read_csv
-from ffnn_jax.tabular.tables import TableError
+from ffnn_jax.tabular.tables import TableError, read_table
 
-__all__ = ["Model", "TableError", "load_model", "read_csv"]
+__all__ = ["Model", "TableError", "load_model", "read_csv", "read_table"]

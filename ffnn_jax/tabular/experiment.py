@@ -7,6 +7,7 @@
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ from ffnn_jax.tabular.preparation import (
     Number,
     Preparation,
     Target,
+    as_numbers,
+    holds_numbers,
     is_missing,
     prepare_column,
     prepare_pictures,
@@ -105,6 +108,7 @@ def set_up(settings: Settings, source: Source) -> Setup:
       TableError: the target or a column of weights cannot be used, or the rows are too few.
     """
     notes = []
+    source = source._replace(numbers=np.arange(1, len(source.target) + 1))
     if settings.sample_weight:
         source = with_weights(source, settings.sample_weight)
     present = ~is_missing(source.target)
@@ -118,8 +122,27 @@ def set_up(settings: Settings, source: Source) -> Setup:
         )
     log = settings.loss == "poisson"
     target = prepare_target(source.target_name, source.target, task=settings.task or None, log=log)
+    _check_columns(settings, source)
+    if settings.class_weight and not target.classes:
+        raise TableError(f"--class-weight: {target.name!r} is a quantity, and has no classes")
     parts = split_rows(settings, target, target.encode(source.target))
     return Setup(settings, source, target, parts, tuple(notes))
+
+
+def _check_columns(settings: Settings, source: Source) -> None:
+    """The columns that settings name are there, and every number is finite."""
+    if isinstance(source.rows, np.ndarray):
+        return
+    there = set(source.rows.columns)
+    for name in (*settings.drop, *settings.categorical):
+        if name not in there:
+            raise TableError(
+                f"{source.name}: there is no column {name!r} to drop or to take as categorical; "
+                f"the columns are {', '.join(source.rows.columns)}"
+            )
+    for column in source.rows:
+        if column.name not in settings.drop and holds_numbers(column):
+            as_numbers(column)
 
 
 def split_rows(settings: Settings, target: Target, y: np.ndarray) -> Parts:
@@ -142,14 +165,6 @@ def prepare(setup: Setup, places: np.ndarray) -> tuple[Preparation, list[str]]:
     source, settings, notes = setup.source, setup.settings, []
     if isinstance(source.rows, np.ndarray):
         return Preparation((), setup.target, prepare_pictures(source.rows[places])), notes
-    unknown = [
-        name for name in (*settings.drop, *settings.categorical) if name not in source.rows.columns
-    ]
-    if unknown:
-        raise TableError(
-            f"{source.name}: there is no column {unknown[0]!r} to drop or to take as "
-            f"categorical; the columns are {', '.join(source.rows.columns)}"
-        )
     columns: list[Number | Category] = []
     for name in source.rows.columns:
         if name not in settings.drop:
@@ -205,7 +220,8 @@ def fit_rows(
     checkpoints: Checkpoints | None = None,
     resume: bool = False,
     on_epochs: OnEpochs | None = None,
-) -> tuple[Fitted, list[str]]:
+    note: Callable[[str], None] = print,
+) -> Fitted:
     """Prepares the columns by the rows at `places` and fits a network to them.
 
     Args:
@@ -215,13 +231,19 @@ def fit_rows(
       epochs: how many at most.
       checkpoints: where the state is saved, and with `resume` taken up.
       resume: whether to go on from there.
-      on_epochs: called with the records of some epochs, the parameters after them, and the rows.
+      on_epochs: called with the records of some epochs, the network, the parameters after them,
+        and the rows.
+      note: called with a line for each column that is left out.
 
-    Returns:
-      (the network and what came of it, notes on columns that were left out).
+    Raises:
+      TableError: no column is of use.
+      KeyboardInterrupt: after Ctrl-C, once the state is saved.
+      NonFiniteLossError: the loss became NaN or infinite.
     """
     settings = setup.settings
     preparation, notes = prepare(setup, places)
+    for line in notes:
+        note(line)
     rows = rows_at(setup, preparation, places)
     validation = rows_at(setup, preparation, held_out)[:2] if len(held_out) else None
     net = network_of(setup, rows.x.shape[1])
@@ -234,20 +256,25 @@ def fit_rows(
         if on_epochs is not None:
             on_epochs(new, net, params, rows)
 
-    result = fit(
-        net,
-        rows[:2],
-        key=jax.random.key(settings.seed),
-        optimizer=optimizer,
-        batch_size=size,
-        epochs=epochs,
-        validation=validation,
-        weights=rows.weights,
-        objective=penalized(l2=settings.l2) if settings.l2 else loss,
-        patience=settings.patience if validation and settings.patience else None,
-        progress=False,
-        checkpoints=checkpoints,
-        resume=resume,
-        on_epochs=collect,
-    )
-    return Fitted(Model(net, result.params, preparation, {}), rows, result, records), notes
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="fit: interrupted")
+        try:
+            result = fit(
+                net,
+                rows[:2],
+                key=jax.random.key(settings.seed),
+                optimizer=optimizer,
+                batch_size=size,
+                epochs=epochs,
+                validation=validation,
+                weights=rows.weights,
+                objective=penalized(l2=settings.l2) if settings.l2 else loss,
+                patience=settings.patience if validation and settings.patience else None,
+                progress=False,
+                checkpoints=checkpoints,
+                resume=resume,
+                on_epochs=collect,
+            )
+        except UserWarning:
+            raise KeyboardInterrupt from None
+    return Fitted(Model(net, result.params, preparation, {}), rows, result, records)

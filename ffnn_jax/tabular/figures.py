@@ -19,7 +19,8 @@ def prediction_figures(
       weights: (N,), of the rows; None: all alike.
 
     Returns:
-      Of classes `accuracy`, `log_loss` in nats and `baseline`, the accuracy of always saying the
+      Of classes `accuracy`, `balanced_accuracy` (the mean over the classes that occur of the share
+      found), `log_loss` in nats and `baseline`, the accuracy of always saying the
       most frequent one; of a quantity `r2` = 1 − Σ (y − ŷ)² / Σ (y − ȳ)² (None where y is
       constant), and `rmse` and `mae` in its units, with `baseline`, the rmse of its mean.
     """
@@ -27,10 +28,13 @@ def prediction_figures(
     w = w / w.sum()
     if target.classes:
         chosen = np.maximum(yhat[np.arange(len(y)), y].astype(np.float64), 1e-300)
+        right = (yhat.argmax(axis=-1) == y).astype(np.float64)
         counts = np.bincount(y, weights=w, minlength=len(target.classes))
+        recalls = np.bincount(y, weights=w * right)[np.unique(y)] / counts[np.unique(y)]
         return {
             "rows": len(y),
-            "accuracy": float(w @ (yhat.argmax(axis=-1) == y)),
+            "accuracy": float(w @ right),
+            "balanced_accuracy": float(np.mean(recalls)),
             "log_loss": float(-(w @ np.log(chosen))),
             "baseline": float(counts.max()),
         }
@@ -50,8 +54,9 @@ def prediction_figures(
 def in_words(target: Target, figures: dict[str, Any]) -> str:
     """The figures in one line."""
     if target.classes:
+        balanced = f"(balanced {figures['balanced_accuracy']:.4f})"
         return (
-            f"accuracy {figures['accuracy']:.4f} on {figures['rows']} rows, log loss "
+            f"accuracy {figures['accuracy']:.4f} on {figures['rows']} rows {balanced}, log loss "
             f"{figures['log_loss']:.4f}; their most frequent class alone {figures['baseline']:.4f}"
         )
     r2 = "none" if figures["r2"] is None else f"{figures['r2']:.4f}"

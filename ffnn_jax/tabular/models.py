@@ -33,7 +33,25 @@ class Model(NamedTuple):
     metadata: dict[str, Any]
 
     def predict(self, rows: Any, *, unknown: str = "error") -> np.ndarray:
-        """ŷ, (N, n_L), of rows as in a `Source`; `unknown` as of `Preparation.encode`."""
+        """What `ffnn predict` says: names of classes (N,), or the quantity in its own units.
+
+        Args:
+          rows: a polars DataFrame, as from `read_table`, with the columns by name; or pictures
+            (N, height, width).
+          unknown: what a category is that the training rows did not have: an "error", or
+            "missing".
+
+        Raises:
+          TableError: a column is not there, a number is none, a category was never seen.
+        """
+        return self.preparation.target.decode(self.outputs(rows, unknown=unknown))
+
+    def outputs(self, rows: Any, *, unknown: str = "error") -> np.ndarray:
+        """ŷ, (N, n_L): probabilities of the classes in the order of `preparation.target.classes`,
+        or the quantity standardised, of a Poisson loss its logarithm.
+
+        Args and raises as `predict`.
+        """
         return outputs_of(self.net, self.params, self.preparation.encode(rows, unknown=unknown))
 
 
@@ -85,7 +103,7 @@ def raw_network(model: Model) -> tuple[Network, Params]:
     wide = [[np.asarray(t, np.float64) for t in layer] for layer in model.params]
     W, b = wide[0]
     wide[0] = [W / scale, b - W @ (mean / scale)]
-    if not target.classes and not target.log:
+    if not target.classes and not target.log:  # a logarithm stays one
         W, b = wide[-1]
         wide[-1] = [W * target.scale, b * target.scale + target.mean]
     layers = ((jnp.asarray(t, jnp.float32) for t in layer) for layer in wide)

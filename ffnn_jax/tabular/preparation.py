@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import polars
 
 MOST_CATEGORIES = 100  # of a column of text; more are names or free text
+FARTHEST = 1e6  # standard deviations from the mean of the training rows
 MOST_CLASSES = 20  # of a target of whole numbers; more are a quantity
 
 
@@ -52,6 +53,12 @@ class Number:
         if missing.any() and not self.indicator and missing.all():
             raise TableError(f"column {self.name!r}: every value is missing")
         scaled = np.where(missing, 0.0, (numbers - self.mean) / self.scale)
+        if (far := np.abs(scaled) > FARTHEST).any():
+            row = int(np.argmax(far))
+            raise TableError(
+                f"column {self.name!r}, row {row + 1}: {numbers[row]:g} is too far from the "
+                f"training rows, whose mean is {self.mean:g}"
+            )
         return _columns(scaled, missing, self.indicator)
 
 
@@ -110,6 +117,9 @@ class Pixels:
                 f"pictures: expected shape (N, {', '.join(map(str, self.shape))}), "
                 f"got {pictures.shape}"
             )
+        if pictures.dtype.kind == "f" and not np.isfinite(pictures).all():
+            number = int(np.argmax(~np.isfinite(pictures).all(axis=(1, 2))))
+            raise TableError(f"picture {number + 1}: expected finite pixels")
         flat = pictures.reshape(len(pictures), -1).astype(np.float32)
         return (flat - np.float32(self.shift)) / np.float32(self.scale)
 
@@ -212,7 +222,8 @@ class Preparation:
         """
         if self.pixels is not None:
             return self.pixels.encode(rows)
-        absent = [column.name for column in self.columns if column.name not in rows.columns]
+        there = set(rows.columns)
+        absent = [column.name for column in self.columns if column.name not in there]
         if absent:
             raise TableError(
                 f"the table lacks {_listed(absent)}, which the model was trained on; it has "
@@ -279,7 +290,9 @@ def prepare_column(
     distinct = sorted({value for value in text if value is not None})
     indicator = None in text
     if len(distinct) > min(MOST_CATEGORIES, max(2, (len(text) - text.count(None)) // 2)):
-        return None, f"{len(distinct)} different texts in {len(text)} rows"
+        return None, (
+            f"{len(distinct)} different texts in {len(text)} training rows, such as {distinct[0]!r}"
+        )
     if len(distinct) < 2 and not indicator:
         return None, f"it is {distinct[0]!r} everywhere"
     return Category(name, tuple(distinct), indicator), ""
@@ -304,6 +317,8 @@ def prepare_target(
         has a logarithm.
     """
     task = "regression" if log else task
+    if values.dtype.is_nested() or values.dtype.base_type().__name__ in ("Binary", "Object"):
+        raise TableError(f"target {name!r}: expected numbers or text, got {values.dtype}")
     numeric = holds_numbers(values)
     if task == "regression" and not numeric:
         raise TableError(f"target {name!r}: a quantity is made of numbers, got {_sample(values)}")
@@ -315,15 +330,19 @@ def prepare_target(
             raise TableError(f"target {name!r}: expected no numbers below 0, got {numbers.min():g}")
         if log:
             return Target(name, log=True)
-        return Target(name, mean=float(numbers.mean()), scale=float(numbers.std()))
+        with np.errstate(over="ignore"):
+            mean, scale = float(numbers.mean()), float(numbers.std())
+        if not (np.isfinite(scale) and scale > 0 and np.isfinite(mean / scale)):
+            raise TableError(f"target {name!r}: its numbers are too far apart, or too near")
+        return Target(name, mean=mean, scale=scale)
     text = {value for value in as_text(values) if value is not None}
-    classes = sorted(text, key=float) if numeric else sorted(text)
+    classes = sorted(text, key=_by_number)
     if len(classes) < 2:
         raise TableError(f"target {name!r}: it is {classes[0]!r} everywhere")
     if len(classes) > max(2, len(values) // 2):
         raise TableError(
-            f"target {name!r}: {len(classes)} different classes in {len(values)} rows; "
-            "expected classes that come back, or numbers"
+            f"target {name!r}: {len(classes)} different classes in {len(values)} rows, such as "
+            f"{classes[0]!r}; expected classes that come back, or numbers"
         )
     return Target(name, classes=tuple(classes))
 
@@ -340,12 +359,24 @@ def prepare_pictures(pictures: np.ndarray) -> Pixels:
 
 
 def holds_numbers(values: "polars.Series") -> bool:
-    """Whether every value that is there is a number, also one written as text."""
+    """Whether every value that is there is a number or a date, also one written as text."""
     if values.dtype.is_numeric() or values.dtype.is_temporal():
         return True
-    if not _is_text(values):
-        return False
-    return values.cast(_float64(), strict=False).null_count() == values.null_count()
+    return _is_text(values) and _from_text(values).null_count() == values.null_count()
+
+
+def _from_text(values: "polars.Series") -> "polars.Series":
+    """Numbers, and of dates and times in ISO 8601 the days since 1970; null where it is neither."""
+    import polars as pl
+
+    text = values.cast(pl.String).str.strip_chars()
+    numbers = text.cast(pl.Float64, strict=False)
+    if not (numbers.is_null() & text.is_not_null()).any():
+        return numbers
+    for form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"):
+        times = text.str.to_datetime(form, strict=False, time_unit="us", exact=True)
+        numbers = numbers.fill_null(times.dt.epoch("us").cast(pl.Float64) / 86_400e6)
+    return numbers
 
 
 def is_missing(values: "polars.Series") -> np.ndarray:
@@ -362,7 +393,7 @@ def as_numbers(values: "polars.Series") -> np.ndarray:
         return _as_days(values)
     if not values.dtype.is_numeric() and not _is_text(values):
         raise TableError(f"column {values.name!r}: expected numbers, got {values.dtype}")
-    numbers = values.cast(_float64(), strict=False)
+    numbers = _from_text(values) if _is_text(values) else values.cast(_float64())
     lost = numbers.is_null() & values.is_not_null()
     if lost.any():
         row = int(lost.arg_max() or 0)
@@ -396,13 +427,26 @@ def as_text(values: "polars.Series") -> list[str | None]:
 
     if values.dtype.is_float():
         values = values.fill_nan(None)
-        whole = values.drop_nulls()
-        if (whole == whole.round()).all():
-            values = values.cast(pl.Int64, strict=False)
-    return values.cast(pl.String).to_list()
+        whole = (values == values.round()) & (values.abs() < 2**53)
+        as_whole = values.cast(pl.Int64, strict=False).cast(pl.String)
+        return as_whole.zip_with(whole.fill_null(False), values.cast(pl.String)).to_list()
+    text = values.cast(pl.String).str.strip_chars()
+    logical = text.str.to_lowercase().is_in(["true", "false"])  # as each program writes it
+    return text.zip_with(~logical.fill_null(False), text.str.to_lowercase()).to_list()
+
+
+def _by_number(text: str) -> tuple[bool, float, str]:
+    """Numbers first, in their order; then words."""
+    try:
+        return False, float(text), text
+    except ValueError:
+        return True, 0.0, text
 
 
 def _few_whole_numbers(values: "polars.Series") -> bool:
+    """Whether they may stand for classes: dates do not."""
+    if not all(_by_number(text) < (True,) for text in as_text(values) if text is not None):
+        return False
     numbers = as_numbers(values)
     distinct = np.unique(numbers)
     few = len(distinct) <= MOST_CLASSES and 2 * len(distinct) <= len(numbers)

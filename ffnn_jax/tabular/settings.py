@@ -11,6 +11,7 @@ import optax
 
 from ffnn_jax import checks
 from ffnn_jax.activations import ACTIVATIONS
+from ffnn_jax.losses import find_loss
 from ffnn_jax.tabular.tables import TableError
 
 OPTIMIZERS = {
@@ -78,6 +79,8 @@ class Settings:
                     raise ValueError(f"{name}: expected {least} to {most}, got {number}")
         for name, known in NAMES.items():
             checks.check_name(name, getattr(self, name), known)
+        if self.loss:
+            find_loss(self.loss)
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate: expected a number above 0, got {self.learning_rate}")
         if self.validation + self.test >= 1:

@@ -40,6 +40,7 @@ class Source(NamedTuple):
       target: a polars Series (N,), or None where it is not there.
       target_name: its name, or "".
       weights: float64 (N,), of a column of sample weights, or None.
+      numbers: (N,), of the rows in the file, from 1 on, or None.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Source(NamedTuple):
     target: Any
     target_name: str
     weights: np.ndarray | None = None
+    numbers: np.ndarray | None = None
 
     def take(self, places: np.ndarray) -> "Source":
         """Some of the rows."""
@@ -54,6 +56,7 @@ class Source(NamedTuple):
             rows=self.rows[places],
             target=None if self.target is None else self.target[places],
             weights=None if self.weights is None else self.weights[places],
+            numbers=None if self.numbers is None else self.numbers[places],
         )
 
 

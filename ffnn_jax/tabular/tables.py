@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 SEPARATORS = ",;\t|"
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "none", "-", "#N/A")
+GROUPED = r"^[+-]?(?:\d{1,3}(?:[ \u00a0\u202f]\d{3})+|\d+)"
+WITH_POINT = GROUPED + r"(?:\.\d*)?$"
+WITH_COMMA = GROUPED + r"(?:,\d*)?$"
 MOST_BYTES = 1 << 33  # of a file once it is not compressed any more
 TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 
@@ -35,7 +38,8 @@ def read_table(path: str | os.PathLike[str], *, max_bytes: int = MOST_BYTES) -> 
 
     Returns:
       A polars DataFrame. Every column of a CSV is text, without blanks at its ends, and null where
-      the value is missing: empty, ?, NA, N/A, NaN, null, None or -.
+      the value is missing: empty, ?, NA, N/A, NaN, null, None or -. Numbers in groups (1 234.50),
+      and beside semicolons with a comma (1 234,50), stand there as 1234.50.
 
     Raises:
       ModuleNotFoundError: polars is not installed.
@@ -83,7 +87,18 @@ def _read_text(pl: Any, path: pathlib.Path, max_bytes: int) -> "polars.DataFrame
     frame = pl.read_csv(source, separator=separator, infer_schema=False)
     frame.columns = names
     text = pl.all().str.strip_chars()
-    return frame.select(pl.when(text.is_in(MISSING)).then(None).otherwise(text).name.keep())
+    frame = frame.select(pl.when(text.is_in(MISSING)).then(None).otherwise(text).name.keep())
+    return frame.with_columns(_plain_numbers(column, separator) for column in frame)
+
+
+def _plain_numbers(column: "polars.Series", separator: str) -> "polars.Series":
+    """A column all of numbers such as 1 234.50, or beside semicolons 1 234,50, as 1234.50."""
+    comma = separator == ";" and column.str.contains(",", literal=True).any()
+    written = WITH_COMMA if comma else WITH_POINT
+    if not column.str.contains(written).all():
+        return column
+    column = column.str.replace_all(r"[ \u00a0\u202f]", "")
+    return column.str.replace(",", ".", literal=True) if comma else column
 
 
 def _header(path: pathlib.Path) -> tuple[str, list[str]]:

@@ -23,13 +23,19 @@ from ffnn_jax.metrics import append_metrics, read_metrics
 from ffnn_jax.network import Network, Params
 from ffnn_jax.report import Target as Quantity
 from ffnn_jax.report import write_report
-from ffnn_jax.tabular.experiment import Fitted, Parts, Rows, Setup, fit_rows, rows_at, set_up
+from ffnn_jax.tabular.experiment import (
+    Fitted,
+    Parts,
+    Rows,
+    Setup,
+    batch_size_of,
+    fit_rows,
+    rows_at,
+)
 from ffnn_jax.tabular.figures import in_words, prediction_figures
 from ffnn_jax.tabular.models import outputs_of
 from ffnn_jax.tabular.preparation import Number, is_missing
 from ffnn_jax.tabular.run_folder import RunFolder
-from ffnn_jax.tabular.settings import Settings
-from ffnn_jax.tabular.sources import read_source
 from ffnn_jax.units import unit_statistics
 
 LOOKED_AT = 256  # training rows whose a and ∇a are followed over the epochs
@@ -40,7 +46,7 @@ ROWS_BETWEEN = 20_000  # examples trained on from one checkpoint to the next, ab
 
 def train_in(
     folder: RunFolder,
-    settings: Settings,
+    setup: Setup,
     *,
     resume: bool,
     report: bool,
@@ -51,7 +57,7 @@ def train_in(
 
     Args:
       folder: new, or with `resume` that of a run that was begun.
-      settings: what to train on what.
+      setup: what to train on what, from `set_up`.
       resume: whether to go on.
       report: whether to write the report.
       say: takes a line for a person.
@@ -62,7 +68,7 @@ def train_in(
       NonFiniteLossError: the loss became NaN or infinite.
     """
     began = time.perf_counter()
-    setup = set_up(settings, read_source(settings.file, settings.target or None))
+    settings = setup.settings
     if not resume:
         _write_text(folder.config, settings.to_toml())
     for line in _opening(setup):
@@ -76,28 +82,30 @@ def train_in(
 
     parts = setup.parts
     every = max(1, ROWS_BETWEEN // len(parts.train))
-    chosen, notes = fit_rows(
+    chosen = fit_rows(
         setup,
         parts.train,
         parts.validation,
         epochs=settings.epochs,
+        note=say,
         checkpoints=folder.checkpoints(every=every),
         resume=resume,
         on_epochs=watch,
     )
-    for line in (*notes, _ending(chosen)):
-        say(line)
+    say(_ending(chosen))
     seen, places = _figures_on(parts)
     held_out = rows_at(setup, chosen.model.preparation, places)
     yhat = outputs_of(chosen.model.net, chosen.model.params, held_out.x)
     figures = {"on": seen, **prediction_figures(setup.target, yhat, held_out.y)}
     say(f"{seen} rows: {in_words(setup.target, figures)}")
+    if figures.get("accuracy", 1) <= figures["baseline"] and setup.target.classes:
+        say("that is no better than always saying their most frequent class")
     kept = chosen
     if settings.refit and len(parts.train) < len(setup.source.target):
         kept = _on_all_rows(folder, setup, chosen, every=every, resume=resume, show=show)
         say(f"the model is trained anew on all {len(kept.rows.x)} rows, {_epochs(chosen)} epochs")
     seconds = time.perf_counter() - began
-    _save(folder, settings, kept, figures, trained_on=len(kept.rows.x), seconds=seconds)
+    _save(folder, settings, kept, figures)
     say(f"{folder.model}  ({seconds:.1f} s)")
     if report:
         _report(folder, settings, setup, chosen, places, held_out, figures, say)
@@ -118,7 +126,13 @@ def _on_all_rows(folder, setup, chosen, *, every, resume, show) -> Fitted:
         checkpoints=folder.checkpoints("fit-all", every=every),
         resume=resume,
         on_epochs=watch,
-    )[0]
+        note=_nothing,
+    )
+
+
+def _nothing(line: str) -> None:
+    """The columns that are left out were told of by the first fit."""
+    del line
 
 
 def _epochs(fitted: Fitted) -> int:
@@ -156,15 +170,14 @@ def _ending(fitted: Fitted) -> str:
     return f"network {sizes}, {net.activation}: {len(history.loss)} epochs{which}"
 
 
-def _save(folder, settings, fitted, figures, *, trained_on, seconds) -> None:
+def _save(folder, settings, fitted, figures) -> None:
     """The model file: the network, and all that has to be known of it."""
     net, params, preparation, _ = fitted.model
     metadata = {
         "preparation": preparation.to_dict(),
         "settings": dataclasses.asdict(settings),
         "figures": figures,
-        "trained_on": trained_on,
-        "seconds": seconds,
+        "trained_on": len(fitted.rows.x),
     }
     save(folder.model, net, params, metadata=metadata)
 
@@ -192,6 +205,7 @@ def _report(folder, settings, setup, chosen, places, held_out, figures, say) -> 
         records=read_metrics(folder.metrics),
         columns=None if pictures else preparation.groups,
         values=None if pictures else setup.source.rows[places].to_dict(as_series=False),
+        row_names=[str(number) for number in setup.source.numbers[places]],
         classes=list(target.classes) or None,
         image_shape=pictures and pictures.shape,
         target=None if target.classes else quantity,
@@ -216,7 +230,8 @@ def _details(settings, setup, chosen, figures) -> dict[str, Any]:
         "Data": {
             "file": source.name,
             "rows": f"{len(source.target)}",
-            "columns or pixels": " × ".join(map(str, shape[1:])),
+            "columns" if len(shape) == 2 else "pixels": " × ".join(map(str, shape[1:])),
+            "left out": _left_out(setup, chosen),
             "target": setup.target.name,
             "inputs of the network": f"{chosen.model.net.sizes[0]}",
             "split": "{} to train, {} to stop by, {} to test".format(*map(len, parts)),
@@ -224,9 +239,9 @@ def _details(settings, setup, chosen, figures) -> dict[str, Any]:
         },
         **({"Columns": _columns(setup, chosen)} if chosen.model.preparation.columns else {}),
         "Settings": {
-            name: ", ".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
-            for name, value in dataclasses.asdict(settings).items()
-            if value
+            **{name: _in_words(value) for name, value in dataclasses.asdict(settings).items()},
+            "batch_size": f"{batch_size_of(settings, len(parts.train))}",
+            "loss": f"{chosen.model.net.loss}",
         },
         "Versions": {**libraries(), "device": jax.devices()[0].device_kind},
     }
@@ -245,3 +260,17 @@ def _columns(setup: Setup, chosen: Fitted) -> list[dict[str, Any]]:
         }
         for column in chosen.model.preparation.columns[:MOST_COLUMNS]
     ]
+
+
+def _left_out(setup: Setup, chosen: Fitted) -> str:
+    """The columns that are not used."""
+    if isinstance(setup.source.rows, np.ndarray):
+        return "none"
+    used = {column.name for column in chosen.model.preparation.columns}
+    return _in_words(tuple(name for name in setup.source.rows.columns if name not in used))
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value}" or "none"

@@ -6,6 +6,7 @@ could not run or could not decide.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
       SystemExit: for --help, and with status 2 for words that are no command.
     """
     arguments = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks an arrow shows a ?
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         status = arguments.run(arguments)
         sys.stdout.flush()
