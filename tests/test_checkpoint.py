@@ -1,13 +1,16 @@
 """Files that survive: what is written comes back equal, and what is damaged is never believed."""
 
+import concurrent.futures
 import hashlib
 import io
+import itertools
 import json
 import os
 import pathlib
 import resource
 import struct
 import sys
+import threading
 import warnings
 import zipfile
 
@@ -405,11 +408,18 @@ def test_a_symbolic_link_stays_one(tmp_path):
 
 def test_temporary_files_of_the_dead_are_removed_and_no_others(tmp_path):
     for name in (".ffnn-dead.tmp", ".ffnn-alive.tmp", "mine.tmp", ".ffnn-mine"):
-        (tmp_path / name).write_bytes(b"")
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / ".ffnn-new.tmp").write_bytes(b"")  # its writer has not got to holding it
     with open(tmp_path / ".ffnn-alive.tmp", "rb") as file:
         atomic.hold(file)
         checkpoint.save(tmp_path / "m", NET, PARAMS)
-        assert names(tmp_path) == [".ffnn-alive.tmp", ".ffnn-mine", "m", "mine.tmp"]
+        assert names(tmp_path) == [
+            ".ffnn-alive.tmp",
+            ".ffnn-mine",
+            ".ffnn-new.tmp",
+            "m",
+            "mine.tmp",
+        ]
 
 
 # Damage ------------------------------------------------------------------------------------------
@@ -595,3 +605,56 @@ def test_the_error_says_where_and_why(tmp_path):
     error = CheckpointError(tmp_path / "a", "torn")
     assert str(error) == f"{tmp_path}/a: torn"
     chex.assert_equal((error.path, error.reason), (tmp_path / "a", "torn"))
+
+
+def test_writers_in_one_folder_do_not_hinder_each_other(tmp_path):
+    def write(name):
+        for k in range(40):
+            atomic.replace_file(tmp_path / name, lambda file, k=k: file.write(b"%d" % k))
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, "abcd"))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == dict.fromkeys(
+        "abcd", b"39"
+    )
+
+
+def test_a_reader_beside_a_writer_finds_a_whole_one(tmp_path):
+    """Each save removes the one before: what was listed may be gone when it is opened."""
+    checkpoints = checkpoint.Checkpoints(tmp_path, keep=1)
+    checkpoints.save(0, {"w": np.zeros(1)})
+    stop = threading.Event()
+
+    def write():
+        for step in itertools.count(1):
+            if stop.is_set():
+                return
+            checkpoints.save(step, {"w": np.full(1, float(step))})
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            for _ in range(150):
+                found = checkpoints.latest({"w": np.zeros(1)})
+                assert found.tree["w"] == found.step
+        finally:
+            stop.set()
+        writing.result()
+
+
+def test_a_step_that_no_name_holds(tmp_path):
+    with pytest.raises(ValueError, match="step: expected at most"):
+        checkpoint.Checkpoints(tmp_path).save(10**18, {})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes and pipes are POSIX's")
+def test_a_file_keeps_its_mode_and_a_pipe_is_no_file(tmp_path):
+    path = tmp_path / "m.npz"
+    checkpoint.save(path, NET, PARAMS)
+    path.chmod(0o600)
+    checkpoint.save(path, NET, PARAMS)
+    assert path.stat().st_mode & 0o777 == 0o600
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no plain file"):
+        checkpoint.save(tmp_path / "pipe", NET, PARAMS)
+    assert not (tmp_path / "pipe").is_file()

@@ -192,3 +192,68 @@ def test_pictures():
     np.testing.assert_allclose([x.mean(), x.std()], [0, 1], atol=1e-6)
     with pytest.raises(TableError, match=r"expected shape \(N, 2, 2\)"):
         pixels.encode(np.zeros((1, 3, 2)))
+
+
+def test_a_value_is_spelled_by_itself():
+    """Not by the other rows of its file: 1.0 is 1 beside 2.5 as well."""
+    category = column("f", [1.0, 2.0, 1.0, 2.0], categorical=True)
+    x = category.encode(pl.Series("f", [1.0, 2.5, 2.0]), unknown="missing")
+    assert x.tolist() == [[1, 0], [0, 0], [0, 1]]
+    target = prepare_target("y", pl.Series("y", [1.0, 2.0, 2.5] * 4), task="classification")
+    assert target.classes == ("1", "2", "2.5")
+    assert target.encode(pl.Series("y", [2.0, 1.0])).tolist() == [1, 0]
+
+
+def test_yes_and_no_as_each_program_writes_them():
+    category = column("b", ["TRUE", "FALSE", "TRUE", "FALSE"])
+    assert category.values == ("false", "true")
+    for values in ([True, False], ["True", "False "]):
+        x = category.encode(pl.Series("b", values), unknown="error")
+        assert x.tolist() == [[0, 1], [1, 0]]
+
+
+def test_the_order_of_classes_is_that_of_the_numbers_then_the_words():
+    values = ["01", "1.0", "1", "2", "10", "b", "a"] * 4
+    target = prepare_target("y", pl.Series("y", values))
+    assert target.classes == ("01", "1", "1.0", "2", "10", "a", "b")
+
+
+def test_dates_in_text_are_numbers():
+    number = column("d", ["1970-01-03", None, "1970-01-05T12:00:00", "1970-01-05"])
+    assert number.mean == pytest.approx((2 + 4.5 + 4) / 3)
+    target = prepare_target("d", pl.Series("d", ["1970-01-03", "1970-01-05"] * 8))
+    assert target.classes == ()
+
+
+def test_a_number_far_from_all_that_was_seen():
+    number = column("a", ["1", "2"])
+    with pytest.raises(TableError, match="row 2: 1e\\+300 is too far from the training rows"):
+        number.encode(pl.Series("a", [1.0, 1e300]), unknown="error")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([[1], [2], [3]], "expected numbers or text, got List"),
+        ([1e20, 2e20] * 8, None),
+        ([k * 1e-200 for k in range(30)], "too far apart, or too near"),
+    ],
+)
+def test_targets_of_other_kinds(values, words):
+    series = pl.Series("y", values)
+    if words is None:
+        assert prepare_target("y", series).encode(series).shape[0] == len(values)
+        return
+    with pytest.raises(TableError, match=words):
+        prepare_target("y", series)
+
+
+def test_categories_of_polars_and_pandas():
+    values = pl.Series("c", ["u", "v", "u", "v"], dtype=pl.Categorical)
+    assert prepare_column("c", values)[0] == Category("c", ("u", "v"))
+    assert prepare_target("c", values).classes == ("u", "v")
+
+
+def test_pictures_that_are_not_finite():
+    with pytest.raises(TableError, match="picture 2: expected finite pixels"):
+        Pixels((1, 2), 0.0, 1.0).encode(np.array([[[0.0, 1.0]], [[np.nan, 1.0]]]))

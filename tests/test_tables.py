@@ -73,3 +73,24 @@ def test_what_is_no_table(tmp_path, text, name, words):
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_table(tmp_path / "t.csv")
+
+
+def test_numbers_as_people_write_them(tmp_path):
+    text = "a;b;c\n1 234,5;1 000 000;x,y\n2,25;-12;1 2\n"
+    frame = read_table(written(tmp_path, text))
+    assert frame["a"].to_list() == ["1234.5", "2.25"]
+    assert frame["b"].to_list() == ["1000000", "-12"]
+    assert frame["c"].to_list() == ["x,y", "1 2"]
+    frame = read_table(written(tmp_path, 'a,b\n1 234.5,"1,5"\n3,2\n'))
+    assert frame["a"].to_list() == ["1234.5", "3"]
+    assert frame["b"].to_list() == ["1,5", "2"]  # a thousand, or a half? It stays text
+
+
+def test_what_a_compressed_file_may_become(tmp_path):
+    path = written(tmp_path, gzip.compress(b"a,b\n" + b"1,2\n" * 1000), "t.csv.gz")
+    assert len(read_table(path)) == 1000
+    with pytest.raises(TableError, match="becomes more than 1000 bytes"):
+        read_table(path, max_bytes=1000)
+    pl.DataFrame({"a": [0] * 1000}).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(TableError, match="1000 rows of 1 columns"):
+        read_table(tmp_path / "t.parquet", max_bytes=1000)

@@ -14,6 +14,7 @@ from sklearn.datasets import load_diabetes, load_iris
 import ffnn_jax as ffnn
 from ffnn_jax import cli
 from ffnn_jax.metrics import read_metrics
+from ffnn_jax.tabular import trainer
 from ffnn_jax.tabular.models import load_model, raw_network
 
 FAST = ["--hidden", "16", "--epochs", "12", "--patience", "8", "--learning-rate", "0.02"]
@@ -207,3 +208,60 @@ def test_a_folder_that_is_taken(flower_run, capsys):
     assert "--resume goes on with a run in it" in capsys.readouterr().err
     assert main(["train", "--resume", "--run", str(flower_run / "run"), "--hidden", "3"]) == 1
     assert "only --epochs can change" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(price_run, tmp_path, capsys, monkeypatch):
+    file, run = str(price_run / "d.parquet"), tmp_path / "run"
+    calls = []
+
+    def interrupt(path, records):
+        calls.append(records)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "append_metrics", interrupt)
+    words = ["--target", "progress", "--no-report", "--quiet", *FAST]
+    assert main(["train", file, *words, "--run", str(run)]) == 130
+    assert f"ffnn train --resume --run {run} goes on from here" in capsys.readouterr().err
+    assert not (run / "model.npz").exists()
+    monkeypatch.undo()
+    assert main(["train", "--resume", "--run", str(run), "--quiet", "--no-report"]) == 0
+    whole, cut = (load_model(folder).params for folder in (price_run / "run", run))
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(cut), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_fails_leaves_nothing_behind(flower_run, price_run, tmp_path, capsys):
+    new, out = tmp_path / "new", tmp_path / "out.csv"
+    words = ["train", str(flower_run / "iris.csv"), "--run", str(new), "--target"]
+    assert main([*words, "nothing"]) == 1
+    assert main([*words, "species", "--drop", "nothing"]) == 1
+    assert main([*words, "sepal", "--class-weight", "balanced"]) == 1
+    assert not new.exists()
+    out.write_text("mine")
+    run, file = str(price_run / "run"), str(price_run / "d.parquet")
+    assert main(["predict", run, file, "--probabilities", "-o", str(out)]) == 1
+    assert out.read_text() == "mine"
+    capsys.readouterr()
+
+
+def test_the_row_of_a_bad_number_is_that_of_the_file(tmp_path, capsys):
+    lines = [f"{k},{k % 2}" for k in range(40)]
+    lines[29] = "inf,1"
+    (tmp_path / "t.csv").write_text("a,y\n" + "\n".join(lines))
+    words = ["train", str(tmp_path / "t.csv"), "--target", "y", "--run", str(tmp_path / "new")]
+    assert main(words) == 1
+    assert "column 'a', row 30: expected a finite number" in capsys.readouterr().err
+
+
+def test_counts_have_their_logarithm_in_the_network(tmp_path):
+    draw = np.random.default_rng(0)
+    x = draw.uniform(0, 2, 120)
+    frame = pl.DataFrame({"x": x, "n": draw.poisson(np.exp(x))})
+    frame.write_csv(tmp_path / "t.csv")
+    words = ["train", str(tmp_path / "t.csv"), "--target", "n", "--loss", "poisson", *FAST]
+    assert main([*words, "--run", str(tmp_path / "run"), "--quiet", "--no-report"]) == 0
+    model = load_model(tmp_path / "run")
+    rows = ffnn.read_table(tmp_path / "t.csv")
+    np.testing.assert_allclose(model.predict(rows), np.exp(model.outputs(rows)[:, 0]), rtol=1e-6)
+    assert model.predict(rows).mean() == pytest.approx(frame["n"].mean(), rel=0.3)

@@ -49,7 +49,10 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], Any])
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, target)
+                if os.name == "posix":  # while it is held, so that nobody takes it for a dead one's
+                    os.replace(temporary, target)
+            if os.name != "posix":  # where a file that is open has its name for good
+                os.replace(temporary, target)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()

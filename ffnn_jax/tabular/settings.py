@@ -53,7 +53,9 @@ class Settings:
     )
     class_weight: str = _choice("", "balanced: every class weighs the same in all")
     sample_weight: str = _choice("", "the column that holds the weights of the rows")
-    l2: float = _choice(1e-4, "λ of λ Σ W², added to the loss")
+    l2: float = _choice(
+        -1.0, "λ of λ Σ W², added to the loss; -1: 10 / rows for classes, 30 / rows for a quantity"
+    )
     dropout: float = _choice(0.0, "the share of hidden units that is dropped at each step")
     validation: float = _choice(0.15, "the share of the rows that training is stopped by")
     test: float = _choice(0.15, "the share of the rows put aside for the figures of the report")
@@ -99,7 +101,7 @@ RANGES = (
     ("batch_size", 0, 10**9),
     ("epochs", 1, 10**9),
     ("patience", 0, 10**9),
-    ("l2", 0, 1e6),
+    ("l2", -1, 1e6),
     ("dropout", 0, 0.99),
     ("validation", 0, 0.9),
     ("test", 0, 0.9),

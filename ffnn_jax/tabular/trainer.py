@@ -30,6 +30,7 @@ from ffnn_jax.tabular.experiment import (
     Setup,
     batch_size_of,
     fit_rows,
+    l2_of,
     rows_at,
 )
 from ffnn_jax.tabular.figures import in_words, prediction_figures
@@ -242,6 +243,7 @@ def _details(settings, setup, chosen, figures) -> dict[str, Any]:
             **{name: _in_words(value) for name, value in dataclasses.asdict(settings).items()},
             "batch_size": f"{batch_size_of(settings, len(parts.train))}",
             "loss": f"{chosen.model.net.loss}",
+            "l2": f"{l2_of(settings, setup.target, len(parts.train)):.3g}",
         },
         "Versions": {**libraries(), "device": jax.devices()[0].device_kind},
     }
