@@ -17,7 +17,18 @@ from ffnn_jax.metrics import read_metrics
 from ffnn_jax.tabular import trainer
 from ffnn_jax.tabular.models import load_model, raw_network
 
-FAST = ["--hidden", "16", "--epochs", "12", "--patience", "8", "--learning-rate", "0.02"]
+FAST = [
+    "--hidden",
+    "16",
+    "--epochs",
+    "12",
+    "--patience",
+    "8",
+    "--learning-rate",
+    "0.02",
+    "--l2",
+    "1e-4",
+]
 
 
 def main(words):
