@@ -31,7 +31,7 @@ from ffnn_jax.idx import read_idx  # noqa: E402
 from ffnn_jax.interop import SafetensorsError, load_safetensors, save_safetensors  # noqa: E402
 from ffnn_jax.metrics import append_metrics, read_metrics  # noqa: E402
 from ffnn_jax.network import Layer, Network  # noqa: E402
-from ffnn_jax.tabular.preparation import prepare_column  # noqa: E402
+from ffnn_jax.tabular.decisions import prepare_column  # noqa: E402
 from ffnn_jax.tabular.settings import read_settings  # noqa: E402
 from ffnn_jax.tabular.sources import read_arrays  # noqa: E402
 from ffnn_jax.tabular.tables import TableError, read_table  # noqa: E402

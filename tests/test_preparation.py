@@ -7,16 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ffnn_jax.tabular.preparation import (
-    Category,
-    Number,
-    Pixels,
-    Preparation,
-    Target,
-    prepare_column,
-    prepare_pictures,
-    prepare_target,
-)
+from ffnn_jax.tabular.decisions import prepare_column, prepare_pictures, prepare_target
+from ffnn_jax.tabular.preparation import Category, Number, Pixels, Preparation, Target
 from ffnn_jax.tabular.tables import TableError
 
 

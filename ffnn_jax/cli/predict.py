@@ -12,9 +12,9 @@ import numpy as np
 from ffnn_jax.checkpoint.atomic import replace_file
 from ffnn_jax.tabular.figures import in_words, prediction_figures
 from ffnn_jax.tabular.models import Model, load_model
-from ffnn_jax.tabular.preparation import is_missing
 from ffnn_jax.tabular.sources import Source, read_source
 from ffnn_jax.tabular.tables import TableError
+from ffnn_jax.tabular.values import is_missing
 
 
 def add(commands: Any) -> None:

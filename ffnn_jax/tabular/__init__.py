@@ -1,6 +1,7 @@
 """From a file of rows to a trained model: what `ffnn train` and `ffnn predict` do.
 
-tables → preparation → sources → settings → models → figures → experiment → run_folder → trainer
+tables → values → preparation → decisions → sources → settings → models → figures → experiment →
+run_folder → trainer, in reading order.
 """
 
 from ffnn_jax.tabular.models import Model, load_model

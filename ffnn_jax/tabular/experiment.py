@@ -20,22 +20,13 @@ from ffnn_jax.data import split
 from ffnn_jax.fitting import Fit, fit
 from ffnn_jax.network import Network
 from ffnn_jax.penalties import penalized
+from ffnn_jax.tabular.decisions import prepare_column, prepare_pictures, prepare_target
 from ffnn_jax.tabular.models import Model
-from ffnn_jax.tabular.preparation import (
-    Category,
-    Number,
-    Preparation,
-    Target,
-    as_numbers,
-    holds_numbers,
-    is_missing,
-    prepare_column,
-    prepare_pictures,
-    prepare_target,
-)
+from ffnn_jax.tabular.preparation import Category, Number, Preparation, Target
 from ffnn_jax.tabular.settings import Settings, make_optimizer
 from ffnn_jax.tabular.sources import Source, with_weights
 from ffnn_jax.tabular.tables import TableError
+from ffnn_jax.tabular.values import as_numbers, holds_numbers, is_missing
 from ffnn_jax.weights import class_weights
 
 OnEpochs = Callable[[list[dict[str, Any]], Network, Any, "Rows"], None]

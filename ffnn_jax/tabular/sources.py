@@ -14,14 +14,10 @@ import numpy as np
 
 from ffnn_jax.data import BUNDLED
 from ffnn_jax.idx import read_idx
-from ffnn_jax.tabular.preparation import (
-    Preparation,
-    as_numbers,
-    is_missing,
-    prepare_column,
-    prepare_target,
-)
+from ffnn_jax.tabular.decisions import prepare_column, prepare_target
+from ffnn_jax.tabular.preparation import Preparation
 from ffnn_jax.tabular.tables import MOST_BYTES, TABLES, TableError, read_table, suffix_of
+from ffnn_jax.tabular.values import as_numbers, is_missing
 
 DAMAGED = (  # what zipfile and NumPy raise at bytes that are no npz
     *(ValueError, TypeError, KeyError, OverflowError, MemoryError, SyntaxError, RecursionError),

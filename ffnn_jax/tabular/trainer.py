@@ -35,8 +35,9 @@ from ffnn_jax.tabular.experiment import (
 )
 from ffnn_jax.tabular.figures import in_words, prediction_figures
 from ffnn_jax.tabular.models import outputs_of
-from ffnn_jax.tabular.preparation import Number, is_missing
+from ffnn_jax.tabular.preparation import Number
 from ffnn_jax.tabular.run_folder import RunFolder
+from ffnn_jax.tabular.values import is_missing
 from ffnn_jax.units import unit_statistics
 
 LOOKED_AT = 256  # training rows whose a and ∇a are followed over the epochs
