@@ -9,7 +9,7 @@ import importlib.util
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,7 +25,6 @@ from ffnn_jax.report import Target as Quantity
 from ffnn_jax.report import write_report
 from ffnn_jax.tabular.experiment import (
     Fitted,
-    Parts,
     Rows,
     Setup,
     batch_size_of,
@@ -69,12 +68,32 @@ def train_in(
       OSError, TableError, CheckpointError, ValueError: with one line that says why.
       NonFiniteLossError: the loss became NaN or infinite.
     """
-    began = time.perf_counter()
-    settings = setup.settings
+    began, settings, parts = time.perf_counter(), setup.settings, setup.parts
     if not resume:
         _write_text(folder.config, settings.to_toml())
     for line in _opening(setup):
         say(line)
+    every = max(1, ROWS_BETWEEN // len(parts.train))
+    chosen = _on_training_rows(folder, setup, every=every, resume=resume, say=say, show=show)
+    measured = _measure(setup, chosen)
+    for line in (_ending(chosen), *_told(setup, measured)):
+        say(line)
+    kept = chosen
+    if settings.refit and len(parts.train) < len(setup.source.target):
+        kept = _on_all_rows(folder, setup, chosen, every=every, resume=resume, show=show)
+        say(f"the model is trained anew on all {len(kept.rows.x)} rows, {_epochs(chosen)} epochs")
+    _save(folder, settings, kept, measured.figures)
+    say(f"{folder.model}  ({time.perf_counter() - began:.1f} s)")
+    if report:
+        _report(folder, setup, chosen, measured, say)
+
+
+# The two fits ------------------------------------------------------------------------------------
+
+
+def _on_training_rows(folder, setup, *, every, resume, say, show) -> Fitted:
+    """The network of the training rows, stopped by the validation rows; its epochs are recorded."""
+    settings, parts = setup.settings, setup.parts
 
     def watch(records: list[dict[str, Any]], net: Network, params: Params, rows: Rows) -> None:
         looked_at = rows.x[:LOOKED_AT], rows.y[:LOOKED_AT]
@@ -82,9 +101,7 @@ def train_in(
         append_metrics(folder.metrics, records)
         show("fit", records[-1]["epoch"], settings.epochs, records[-1])
 
-    parts = setup.parts
-    every = max(1, ROWS_BETWEEN // len(parts.train))
-    chosen = fit_rows(
+    return fit_rows(
         setup,
         parts.train,
         parts.validation,
@@ -94,23 +111,6 @@ def train_in(
         resume=resume,
         on_epochs=watch,
     )
-    say(_ending(chosen))
-    seen, places = _figures_on(parts)
-    held_out = rows_at(setup, chosen.model.preparation, places)
-    yhat = outputs_of(chosen.model.net, chosen.model.params, held_out.x)
-    figures = {"on": seen, **prediction_figures(setup.target, yhat, held_out.y)}
-    say(f"{seen} rows: {in_words(setup.target, figures)}")
-    if figures.get("accuracy", 1) <= figures["baseline"] and setup.target.classes:
-        say("that is no better than always saying their most frequent class")
-    kept = chosen
-    if settings.refit and len(parts.train) < len(setup.source.target):
-        kept = _on_all_rows(folder, setup, chosen, every=every, resume=resume, show=show)
-        say(f"the model is trained anew on all {len(kept.rows.x)} rows, {_epochs(chosen)} epochs")
-    seconds = time.perf_counter() - began
-    _save(folder, settings, kept, figures)
-    say(f"{folder.model}  ({seconds:.1f} s)")
-    if report:
-        _report(folder, settings, setup, chosen, places, held_out, figures, say)
 
 
 def _on_all_rows(folder, setup, chosen, *, every, resume, show) -> Fitted:
@@ -143,13 +143,39 @@ def _epochs(fitted: Fitted) -> int:
     return max(1, len(fitted.fit.history.loss) if best is None else best + 1)
 
 
-def _figures_on(parts: Parts) -> tuple[str, np.ndarray]:
-    """The rows that the figures are of, and what they are: the test rows where there are any."""
-    if len(parts.test):
-        return "test", parts.test
-    if len(parts.validation):
-        return "validation", parts.validation
-    return "training", parts.train
+# The figures -------------------------------------------------------------------------------------
+
+
+class Measured(NamedTuple):
+    """What a network is worth, on rows that it was not trained on.
+
+    Attributes:
+      places: of the rows.
+      rows: as the network sees them.
+      figures: of `prediction_figures`, and "on", what the rows are.
+    """
+
+    places: np.ndarray
+    rows: Rows
+    figures: dict[str, Any]
+
+
+def _measure(setup: Setup, fitted: Fitted) -> Measured:
+    """On the test rows; without any on those of validation, and without those on the training's."""
+    parts, model = setup.parts, fitted.model
+    on = "test" if len(parts.test) else "validation" if len(parts.validation) else "training"
+    places = {"test": parts.test, "validation": parts.validation, "training": parts.train}[on]
+    rows = rows_at(setup, model.preparation, places)
+    yhat = outputs_of(model.net, model.params, rows.x)
+    return Measured(places, rows, {"on": on, **prediction_figures(setup.target, yhat, rows.y)})
+
+
+def _told(setup: Setup, measured: Measured) -> list[str]:
+    figures = measured.figures
+    lines = [f"{figures['on']} rows: {in_words(setup.target, figures)}"]
+    if setup.target.classes and figures["accuracy"] <= figures["baseline"]:
+        lines.append("that is no better than always saying their most frequent class")
+    return lines
 
 
 def _opening(setup: Setup) -> list[str]:
@@ -191,7 +217,7 @@ def _write_text(path: pathlib.Path, text: str) -> None:
 # The report --------------------------------------------------------------------------------------
 
 
-def _report(folder, settings, setup, chosen, places, held_out, figures, say) -> None:
+def _report(folder, setup, chosen, measured, say) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         say("no report: it needs matplotlib: pip install 'ffnn_jax[plot]'")
         return
@@ -203,17 +229,17 @@ def _report(folder, settings, setup, chosen, places, held_out, figures, say) -> 
         net,
         params,
         train=chosen.rows[:2],
-        held_out=held_out[:2],
+        held_out=measured.rows[:2],
         records=read_metrics(folder.metrics),
         columns=None if pictures else preparation.groups,
-        values=None if pictures else setup.source.rows[places].to_dict(as_series=False),
-        row_names=[str(number) for number in setup.source.numbers[places]],
+        values=None if pictures else setup.source.rows[measured.places].to_dict(as_series=False),
+        row_names=[str(number) for number in setup.source.numbers[measured.places]],
         classes=list(target.classes) or None,
         image_shape=pictures and pictures.shape,
         target=None if target.classes else quantity,
         gradients=check_gradient(chosen),
         reproduce=f"ffnn train --config {folder.config}",
-        details=_details(settings, setup, chosen, figures),
+        details=_details(setup, chosen, measured.figures),
     )
     say(f"{folder.report}")
 
@@ -225,8 +251,8 @@ def check_gradient(fitted: Fitted) -> Report:
     return check_gradients(loss, (net, params, x, y), argnums=1, transforms=())
 
 
-def _details(settings, setup, chosen, figures) -> dict[str, Any]:
-    parts, source = setup.parts, setup.source
+def _details(setup, chosen, figures) -> dict[str, Any]:
+    parts, source, settings = setup.parts, setup.source, setup.settings
     shape = source.rows.shape
     return {
         "Data": {
