@@ -34,6 +34,8 @@ def test_the_page_says_what_is_read(tmp_path):
     shown = lines((ROOT / "docs" / "errors.md").read_text())
     assert len(made) == len(shown) > 40
     for one, other in zip(made, shown, strict=True):
-        if any(f"| {what} |" in one for what in OTHERS_WORDS):  # of polars and of Python
+        if any(
+            f"| {what} |" in one for what in OTHERS_WORDS
+        ):  # of polars, of Python, of the optimizer
             one, other = (row.rpartition(": ")[0] for row in (one, other))
         assert one == other

@@ -1,5 +1,7 @@
 """Parameters of the other libraries, by the libraries themselves: the same outputs, both ways."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -264,7 +266,7 @@ def test_sklearn_classifiers(activation, classes, x64):
     draw = np.random.default_rng(0)
     x, y = draw.standard_normal((30, 4)), np.arange(30) % classes
     model = neural.MLPClassifier((6, 5), activation=activation, solver="lbfgs", max_fun=9)
-    with pytest.warns(UserWarning, match="lbfgs"):
+    with warnings.catch_warnings(action="ignore"):  # it has not converged, from most starts
         model.fit(x, y)
     net, params = interop.from_sklearn(model)
     assert net.output == ("logistic" if classes == 2 else "softmax")
