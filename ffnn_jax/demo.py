@@ -142,14 +142,7 @@ def _race(key: jax.Array, train: Any, rounds: int) -> float:
     optimizer = optax.adam(RATE)
     x, y = map(jnp.asarray, train)
     epochs = {"by hand": _epoch(optimizer, loss), "jax.grad": _epoch(optimizer, loss_autodiff)}
-    seconds: dict[str, list[float]] = {name: [] for name in epochs}
-    for repeat in range(rounds + 1):
-        for name, epoch in epochs.items():
-            state = init_state(NET, optimizer, key)
-            start = time.perf_counter()
-            jax.block_until_ready(epoch(NET, state, x, y))
-            if repeat:  # the first round compiles
-                seconds[name].append(time.perf_counter() - start)
+    seconds = race(epochs, lambda: (NET, init_state(NET, optimizer, key), x, y), rounds)
     for name, times in seconds.items():
         median, low, high = statistics.median(times), min(times), max(times)
         print(
@@ -164,6 +157,27 @@ def _race(key: jax.Array, train: Any, rounds: int) -> float:
     print()
     print("Next: README.md, from “First use” on.")
     return ratio
+
+
+def race(
+    contestants: dict[str, Callable[..., Any]], start: Callable[[], tuple[Any, ...]], rounds: int
+) -> dict[str, list[float]]:
+    """Seconds of each, (rounds,), in turn; the first round, which warms up, does not count.
+
+    Args:
+      contestants: functions by name; each call is waited for.
+      start: gives the arguments of a call, outside the time that is taken.
+      rounds: how many calls of each count.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for repeat in range(rounds + 1):
+        for name, contestant in contestants.items():
+            arguments = start()
+            began = time.perf_counter()
+            jax.block_until_ready(contestant(*arguments))
+            if repeat:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
 
 
 def _epoch(optimizer: optax.GradientTransformation, objective: Callable[..., jax.Array]):

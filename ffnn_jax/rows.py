@@ -7,6 +7,7 @@ So the pages are left alone: a block is read from the file, and its bytes are co
 import dataclasses
 import mmap
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -112,3 +113,18 @@ def _mapping(array: np.ndarray) -> np.memmap | None:
 
 def _address(array: np.ndarray) -> int:
     return array.__array_interface__["data"][0]
+
+
+def blocks_of(N: int, most: int) -> Iterator[tuple[np.ndarray, int]]:
+    """The rows of each block, all of one length, so that what works on them is compiled once.
+
+    Args:
+      N: how many rows there are.
+      most: in a block.
+
+    Yields:
+      (row numbers, how many of them are new): the last block is filled up with the last row.
+    """
+    size = min(N, most)
+    for start in range(0, N, size):
+        yield np.minimum(np.arange(start, start + size), N - 1), min(size, N - start)

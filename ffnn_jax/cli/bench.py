@@ -13,6 +13,7 @@ import optax
 from ffnn_jax import checks
 from ffnn_jax.activations import ACTIVATIONS
 from ffnn_jax.backprop import loss
+from ffnn_jax.demo import race
 from ffnn_jax.network import Network, loss_autodiff
 from ffnn_jax.training import init_state, train_epoch
 
@@ -69,13 +70,7 @@ def measure_epochs(net: Network, size: int, rounds: int) -> dict[str, Any]:
         began = time.perf_counter()
         epochs[name] = _compiled(net, optimizer, size, objective, state, x, y)
         compile_s[name] = time.perf_counter() - began
-    seconds: dict[str, list[float]] = {name: [] for name in epochs}
-    for repeat in range(rounds + 1):
-        for name, epoch in epochs.items():
-            began = time.perf_counter()
-            jax.block_until_ready(epoch(state, x, y))
-            if repeat:  # the first round warms up
-                seconds[name].append(time.perf_counter() - began)
+    seconds = race(epochs, lambda: (state, x, y), rounds)
     pairs = zip(seconds["by hand"], seconds["jax.grad"], strict=True)
     return {
         "ratio": statistics.median(ours / theirs for ours, theirs in pairs),

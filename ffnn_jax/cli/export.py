@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 from ffnn_jax import interop
-from ffnn_jax.tabular.models import load_model, raw_network
+from ffnn_jax.tabular.models import load_model, model_file, raw_network
 
 SUFFIXES = {"onnx": ".onnx", "jax": ".jax", "safetensors": ".safetensors"}
 
@@ -26,8 +26,7 @@ def add(commands: Any) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    path = pathlib.Path(arguments.model)
-    file = path / "model.npz" if path.is_dir() else path
+    file = model_file(arguments.model)
     model = load_model(file)
     net, params = raw_network(model)
     output = pathlib.Path(arguments.output or file.with_suffix(SUFFIXES[arguments.format]))

@@ -9,7 +9,7 @@ from ffnn_jax.checkpoint import Checkpoints
 from ffnn_jax.checkpoint.archive import read_manifest
 from ffnn_jax.metrics import read_metrics
 from ffnn_jax.tabular.figures import in_words
-from ffnn_jax.tabular.models import load_model
+from ffnn_jax.tabular.models import load_model, model_file
 from ffnn_jax.tabular.preparation import Category
 from ffnn_jax.tabular.run_folder import RunFolder
 
@@ -27,7 +27,7 @@ def _info(arguments: argparse.Namespace) -> int:
     found = {}
     if path.is_dir():
         found["run"] = _run(RunFolder(path))
-    if not path.is_dir() or (path / "model.npz").exists():
+    if not path.is_dir() or model_file(path).exists():
         found["model"] = _model(path)
     if arguments.json:
         print(json.dumps(found, indent=2))
@@ -59,7 +59,7 @@ def _run(folder: RunFolder) -> dict[str, Any]:
 def _model(path: pathlib.Path) -> dict[str, Any]:
     model = load_model(path)
     net, target = model.net, model.preparation.target
-    file = path / "model.npz" if path.is_dir() else path
+    file = model_file(path)
     loss = net.loss if isinstance(net.loss, str) or net.loss is None else net.loss.name
     return {
         "file": str(file),

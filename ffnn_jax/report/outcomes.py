@@ -1,6 +1,5 @@
 """What a network says about some examples, and how wrong it is."""
 
-from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 from ffnn_jax import checks, network, outputs
 from ffnn_jax.losses import Loss, is_cross_entropy
 from ffnn_jax.network import Network, Params
+from ffnn_jax.rows import blocks_of
 
 ROWS = 1024  # so many examples go through the network at once
 
@@ -83,7 +83,7 @@ def predict(
     dtype = checks.check_params(net.sizes, params)
     classes = is_cross_entropy(net.loss)
     parts = []
-    for rows, count in _blocks(len(x)):
+    for rows, count in blocks_of(len(x), ROWS):
         y_b = y[rows]
         if not isinstance(net.loss, Loss):
             y_b = checks.to_target(net.sizes[-1], y_b, (len(rows),), dtype, classes)
@@ -91,13 +91,6 @@ def predict(
         parts.append([np.asarray(t, np.float64)[:count] for t in block])
     yhat, losses = zip(*parts, strict=True)
     return np.concatenate(yhat), np.concatenate(losses)
-
-
-def _blocks(N: int) -> Iterator[tuple[np.ndarray, int]]:
-    """The rows of each block, all of one length, and how many of them are new."""
-    size = min(N, ROWS)
-    for start in range(0, N, size):
-        yield np.minimum(np.arange(start, start + size), N - 1), min(size, N - start)
 
 
 @jax.jit

@@ -6,7 +6,7 @@ import numpy as np
 
 from ffnn_jax.tabular.preparation import Category, Number, Pixels, Target
 from ffnn_jax.tabular.tables import TableError
-from ffnn_jax.tabular.values import as_numbers, as_text, holds_numbers, listed
+from ffnn_jax.tabular.values import as_numbers, as_text, holds_numbers, is_readable, listed
 
 if TYPE_CHECKING:
     import polars
@@ -28,7 +28,7 @@ def prepare_column(
     Returns:
       (the column, "") or (None, why it is of no use).
     """
-    if values.dtype.is_nested() or values.dtype.base_type().__name__ in ("Binary", "Object"):
+    if not is_readable(values):
         return None, f"values of type {values.dtype}"
     if values.null_count() == len(values):
         return None, "every value is missing"
@@ -75,7 +75,7 @@ def prepare_target(
         has a logarithm.
     """
     task = "regression" if log else task
-    if values.dtype.is_nested() or values.dtype.base_type().__name__ in ("Binary", "Object"):
+    if not is_readable(values):
         raise TableError(f"target {name!r}: expected numbers or text, got {values.dtype}")
     numeric = holds_numbers(values)
     if task == "regression" and not numeric:

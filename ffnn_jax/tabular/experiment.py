@@ -80,13 +80,11 @@ class Fitted(NamedTuple):
       model: the network and its preparation.
       rows: what it was fitted to.
       fit: the result of `fit`.
-      records: what its epochs showed, one dict an epoch.
     """
 
     model: Model
     rows: Rows
     fit: Fit
-    records: list[dict[str, Any]]
 
 
 # Before the first step ---------------------------------------------------------------------------
@@ -222,7 +220,7 @@ def fit_rows(
     checkpoints: Checkpoints | None = None,
     resume: bool = False,
     on_epochs: OnEpochs | None = None,
-    note: Callable[[str], None] = print,
+    note: Callable[[str], None] | None = None,
 ) -> Fitted:
     """Prepares the columns by the rows at `places` and fits a network to them.
 
@@ -244,20 +242,19 @@ def fit_rows(
     """
     settings = setup.settings
     preparation, notes = prepare(setup, places)
-    for line in notes:
-        note(line)
+    if note is not None:
+        for line in notes:
+            note(line)
     rows = rows_at(setup, preparation, places)
     validation = rows_at(setup, preparation, held_out)[:2] if len(held_out) else None
     net = network_of(setup, rows.x.shape[1])
     size = batch_size_of(settings, len(places))
     optimizer = make_optimizer(settings, settings.epochs * math.ceil(len(places) / size))
     l2 = l2_of(settings, setup.target, len(places))
-    records: list[dict[str, Any]] = []
 
-    def collect(new: list[dict[str, Any]], params: Any) -> None:
-        records.extend(new)
+    def watch(records: list[dict[str, Any]], params: Any) -> None:
         if on_epochs is not None:
-            on_epochs(new, net, params, rows)
+            on_epochs(records, net, params, rows)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="fit: interrupted")
@@ -276,8 +273,8 @@ def fit_rows(
                 progress=False,
                 checkpoints=checkpoints,
                 resume=resume,
-                on_epochs=collect,
+                on_epochs=watch,
             )
         except UserWarning:
             raise KeyboardInterrupt from None
-    return Fitted(Model(net, result.params, preparation, {}), rows, result, records)
+    return Fitted(Model(net, result.params, preparation, {}), rows, result)

@@ -12,6 +12,7 @@ import numpy as np
 from ffnn_jax.backprop import apply
 from ffnn_jax.checkpoint import CheckpointError, load, load_metadata
 from ffnn_jax.network import Layer, Network, Params
+from ffnn_jax.rows import blocks_of
 from ffnn_jax.tabular.preparation import Preparation
 
 BLOCK = 1024  # rows that pass through the network at once
@@ -62,9 +63,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
       OSError: it cannot be opened.
       CheckpointError: it is no model file, or damaged, or of a network alone.
     """
-    path = pathlib.Path(path)
-    if path.is_dir():
-        path = path / "model.npz"
+    path = model_file(path)
     metadata = load_metadata(path)
     if "preparation" not in metadata:
         raise CheckpointError(path, "it holds a network alone, without columns: use ffnn_jax.load")
@@ -75,16 +74,19 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     return Model(*load(path), preparation, metadata)
 
 
+def model_file(path: str | os.PathLike[str]) -> pathlib.Path:
+    """The file itself; of a folder, the model in it."""
+    path = pathlib.Path(path)
+    return path / "model.npz" if path.is_dir() else path
+
+
 def outputs_of(net: Network, params: Params, x: np.ndarray) -> np.ndarray:
     """ŷ, (N, n_L), block by block, each of the same shape: one compilation."""
-    rows = min(BLOCK, len(x))
-    outputs = []
-    for start in range(0, len(x), rows):
-        block = x[start : start + rows]
-        padded = np.zeros((rows, x.shape[1]), x.dtype)
-        padded[: len(block)] = block
-        outputs.append(np.asarray(_outputs(net, params, jnp.asarray(padded)))[: len(block)])
-    return np.concatenate(outputs)
+    blocks = (
+        np.asarray(_outputs(net, params, jnp.asarray(x[rows])))[:count]
+        for rows, count in blocks_of(len(x), BLOCK)
+    )
+    return np.concatenate(list(blocks))
 
 
 def raw_network(model: Model) -> tuple[Network, Params]:

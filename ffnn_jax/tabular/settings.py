@@ -1,6 +1,7 @@
 """How a table is trained on: every choice with a default, from flags or from a TOML file."""
 
 import dataclasses
+import functools
 import os
 import tomllib
 import types
@@ -18,7 +19,7 @@ OPTIMIZERS = {
     "adam": optax.adam,
     "adamw": optax.adamw,
     "sgd": optax.sgd,
-    "momentum": lambda rate: optax.sgd(rate, momentum=0.9, nesterov=True),
+    "momentum": functools.partial(optax.sgd, momentum=0.9, nesterov=True),
     "rmsprop": optax.rmsprop,
     "lion": optax.lion,
 }

@@ -114,7 +114,7 @@ def _on_training_rows(folder, setup, *, every, resume, say, show) -> Fitted:
 
 
 def _on_all_rows(folder, setup, chosen, *, every, resume, show) -> Fitted:
-    """The network of all rows, after as many epochs as were best."""
+    """The network of all rows, after as many epochs as were best; the first fit told the notes."""
     nobody, epochs = np.arange(0), _epochs(chosen)
 
     def watch(records: list[dict[str, Any]], *_: Any) -> None:
@@ -128,13 +128,7 @@ def _on_all_rows(folder, setup, chosen, *, every, resume, show) -> Fitted:
         checkpoints=folder.checkpoints("fit-all", every=every),
         resume=resume,
         on_epochs=watch,
-        note=_nothing,
     )
-
-
-def _nothing(line: str) -> None:
-    """The columns that are left out were told of by the first fit."""
-    del line
 
 
 def _epochs(fitted: Fitted) -> int:

@@ -46,11 +46,13 @@ def is_missing(values: "polars.Series") -> np.ndarray:
 
 def as_numbers(values: "polars.Series") -> np.ndarray:
     """float64 (N,), NaN where missing; of dates and times the days since 1970, or of a day."""
+    import polars as pl
+
     if values.dtype.is_temporal():
         return _as_days(values)
     if not values.dtype.is_numeric() and not is_text(values):
         raise TableError(f"column {values.name!r}: expected numbers, got {values.dtype}")
-    numbers = _from_text(values) if is_text(values) else values.cast(_float64())
+    numbers = _from_text(values) if is_text(values) else values.cast(pl.Float64)
     lost = numbers.is_null() & values.is_not_null()
     if lost.any():
         row = int(lost.arg_max() or 0)
@@ -68,14 +70,16 @@ def as_numbers(values: "polars.Series") -> np.ndarray:
 
 def _as_days(values: "polars.Series") -> np.ndarray:
     """Of dates and times the days since 1970, of durations and times of day the days."""
+    import polars as pl
+
     kind = values.dtype.base_type().__name__
     if kind in ("Date", "Datetime"):
         units, day = values.dt.epoch("us"), 86_400e6
     elif kind == "Duration":
         units, day = values.dt.total_microseconds(), 86_400e6
     else:
-        units, day = values.cast(_int64()), 86_400e9  # a time of day, in ns
-    return units.cast(_float64()).fill_null(np.nan).to_numpy() / day
+        units, day = values.cast(pl.Int64), 86_400e9  # a time of day, in ns
+    return units.cast(pl.Float64).fill_null(np.nan).to_numpy() / day
 
 
 def as_text(values: "polars.Series") -> list[str | None]:
@@ -97,16 +101,10 @@ def is_text(values: "polars.Series") -> bool:
     return values.dtype.base_type().__name__ in ("String", "Categorical", "Enum")
 
 
-def _int64() -> Any:
-    import polars as pl
-
-    return pl.Int64
-
-
-def _float64() -> Any:
-    import polars as pl
-
-    return pl.Float64
+def is_readable(values: "polars.Series") -> bool:
+    """Whether each value is one thing: no list, no record, no bytes, no object of Python."""
+    dtype = values.dtype
+    return not (dtype.is_nested() or dtype.base_type().__name__ in ("Binary", "Object"))
 
 
 def listed(names: Any, most: int = 8) -> str:
