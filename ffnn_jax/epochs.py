@@ -147,6 +147,7 @@ def repeat(
     Returns:
       (the run, the table of its rows, how many there were); the table has MOST_EPOCHS rows.
     """
+    advance = jax.jit(advance)  # to be traced once for the two uses of it
     rows = jax.eval_shape(advance, run)[1]
     table = jax.tree.map(lambda t: jnp.full((MOST_EPOCHS, *t.shape), jnp.nan, t.dtype), rows)
 
@@ -165,11 +166,19 @@ def repeat(
     return run, table, done
 
 
-def _run_epochs(net, recipe, run, data, stopping, epochs):
+def run_epochs(
+    net: Network,
+    recipe: Recipe,
+    run: Run,
+    data: Data,
+    stopping: Stopping | None,
+    epochs: jax.Array,
+) -> tuple[Run, Row, jax.Array]:
+    """`repeat` of `advance`."""
     return repeat(lambda run: advance(net, recipe, run, data, stopping), run, epochs)
 
 
-compiled_epochs = jax.jit(_run_epochs, static_argnames="recipe")
+compiled_epochs = jax.jit(run_epochs, static_argnames="recipe")
 
 
 def evaluate(

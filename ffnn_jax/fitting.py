@@ -4,9 +4,10 @@ The state before an epoch is kept until the epoch is known to be good, so a loss
 Ctrl-C in the middle both leave something to go on from.
 """
 
+import functools
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +20,17 @@ from jax.typing import ArrayLike
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
 from ffnn_jax.checkpoint import Checkpoints
-from ffnn_jax.epochs import Data, Row, Run, Stopping, Table, compiled_epochs, drive, start
+from ffnn_jax.epochs import (
+    Data,
+    Row,
+    Run,
+    Stopping,
+    Table,
+    compiled_epochs,
+    drive,
+    run_epochs,
+    start,
+)
 from ffnn_jax.history import History, history_of, records_of
 from ffnn_jax.losses import Loss, is_cross_entropy
 from ffnn_jax.network import Network, Params
@@ -90,6 +101,7 @@ def fit(
     checkpoints: Checkpoints | None = None,
     resume: bool = False,
     on_epochs: Callable[[list[dict[str, Any]], Params], Any] | None = None,
+    compiler_options: Mapping[str, Any] | None = None,
 ) -> Fit:
     """Trains a network: epochs of `train_epoch`, with a look at validation data after each.
 
@@ -125,6 +137,10 @@ def fit(
         {"epoch" (from 1), "loss", "validation_loss", "validation_accuracy" (None where there is
         none), "seconds"}, one for each epoch, and the parameters after the last of them. After a
         resume an epoch may come a second time.
+      compiler_options: options of XLA by name for what is compiled here, as `jax.jit` takes them;
+        one that this XLA does not have is its own error. Little data may be trained sooner by a
+        program that is worse and sooner compiled, {"xla_backend_optimization_level": 0}: another
+        program, so equal up to rounding.
 
     Returns:
       `Fit`: params, history and the state to go on from.
@@ -155,6 +171,7 @@ def fit(
     checks.check_switch("progress", progress)
     stopping = check_stopping(patience, min_delta)
     check_keeping(checkpoints, resume, on_epochs)
+    begin, run_compiled = _programs(check_compiler_options(compiler_options))
     dtype = np.dtype(np.float32)  # of the parameters
     if state is not None:
         dtype = checks.check_params(net.sizes, state.params)
@@ -163,15 +180,16 @@ def fit(
     recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, x)
     if validation is not None:
         validation = check_dataset("validation", net, validation, None, dtype)
-    now = state or init_state(net, optimizer, jnp.asarray(key))
+    now = state or begin(net, optimizer, jnp.asarray(key))
     arrays = _data_of(net, now.params, (x, y, weights), validation)
     run = start(now, patience is not None)
 
     def call(run, count):
-        return compiled_epochs(net, recipe, run, arrays, stopping, count)
+        return run_compiled(net, recipe, run, arrays, stopping, count)
 
     def identity():
-        return identity_of(net, recipe, arrays, stopping, key if state is None else state, now)
+        begun = key if state is None else state
+        return identity_of(net, recipe, arrays, stopping, begun, now, compiler_options)
 
     def after(run, tables):
         line.show(run, tables)
@@ -207,6 +225,19 @@ def _data_of(net: Network, params: Params, examples: Any, held_out: Any) -> Data
     held_x, held_y = held_out
     held_x, held_y = network.as_examples(net, params, held_x, held_y, None)[1:3]
     return data._replace(held_out_x=held_x, held_out_y=held_y)
+
+
+def _programs(options: tuple[tuple[str, Any], ...]) -> tuple[Callable[..., Any], ...]:
+    """`init_state` and the loop over epochs, the way these options of XLA compile them."""
+    return _compiled_with(options) if options else (init_state, compiled_epochs)
+
+
+@functools.cache
+def _compiled_with(options: tuple[tuple[str, Any], ...]) -> tuple[Callable[..., Any], ...]:
+    return (
+        jax.jit(init_state, static_argnames="optimizer", compiler_options=dict(options)),
+        jax.jit(run_epochs, static_argnames="recipe", compiler_options=dict(options)),
+    )
 
 
 def fit_of(run: Run, history: History) -> Fit:
@@ -253,6 +284,21 @@ def check_stopping(patience: Any, min_delta: Any) -> Stopping | None:
         return None
     patience = checks.check_int_from(0, "patience", patience)
     return Stopping(np.int32(min(patience, np.iinfo(np.int32).max)), np.float32(min_delta))
+
+
+def check_compiler_options(options: Any) -> tuple[tuple[str, Any], ...]:
+    """Options by name, in order."""
+    if options is None:
+        return ()
+    if not isinstance(options, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, bool | int | float | str)
+        for name, value in options.items()
+    ):
+        raise TypeError(
+            "compiler_options: expected numbers, words, True and False by their names, such as "
+            f'{{"xla_backend_optimization_level": 0}}, or None; got {options!r}'
+        )
+    return tuple(sorted(options.items()))
 
 
 def check_not_traced(name: str, given: Any) -> None:

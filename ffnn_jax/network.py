@@ -245,14 +245,9 @@ def init(
     dtype = checks.check_float_dtype("dtype", dtype)
     if initializer is not None:
         checks.check_name("initializer", initializer, INITIALIZERS)
-    drawn = at_least_float32(dtype)
-    layers = []
-    for k, layer_key in enumerate(jax.random.split(key, net.depth), start=1):
-        rectified = k < net.depth and net.activations[k - 1] in RELU_FAMILY
-        name = initializer or ("he_normal" if rectified else "glorot_uniform")
-        W = _initializer(name)(layer_key, (net.sizes[k], net.sizes[k - 1]), drawn)
-        layers.append(Layer(W.astype(dtype), jnp.zeros((net.sizes[k],), dtype)))
-    return tuple(layers)
+    rectified = [g in RELU_FAMILY for g in net.activations] + [False]
+    names = [initializer or ("he_normal" if r else "glorot_uniform") for r in rectified]
+    return _draw(jnp.asarray(key), net.sizes, tuple(names), dtype)
 
 
 def forward(
@@ -426,6 +421,19 @@ def at_least_float32(dtype: DTypeLike) -> DTypeLike:
 def _cast(params: Params, dtype: np.dtype) -> Params:
     cast = partial(checks.to_jax, dtype=dtype)
     return tuple(Layer(cast(layer.W), cast(layer.b)) for layer in params)
+
+
+@partial(jax.jit, static_argnames=("sizes", "names", "dtype"))
+def _draw(
+    key: jax.Array, sizes: tuple[int, ...], names: tuple[str, ...], dtype: np.dtype
+) -> Params:
+    """W_k by the k-th of the initializers, in one program: eagerly they are some ten a layer."""
+    layers = []
+    for k, layer_key in enumerate(jax.random.split(key, len(names)), start=1):
+        draw = _initializer(names[k - 1])
+        W = draw(layer_key, (sizes[k], sizes[k - 1]), at_least_float32(dtype))
+        layers.append(Layer(W.astype(dtype), jnp.zeros((sizes[k],), dtype)))
+    return tuple(layers)
 
 
 def _initializer(name: str) -> jax.nn.initializers.Initializer:

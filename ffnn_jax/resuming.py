@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -125,6 +125,7 @@ def identity_of(
     stopping: Stopping | None,
     begin: Any,
     state: TrainState,
+    compiler_options: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """What has to be the same for a fit to go on as if it had never stopped, as far as we know it.
 
@@ -137,6 +138,7 @@ def identity_of(
       stopping: when it stops early.
       begin: the key or state that the fit was given.
       state: the state before the first epoch.
+      compiler_options: of XLA.
     """
     objective = recipe.objective
     return {
@@ -151,6 +153,7 @@ def identity_of(
         "data": _digest(data[:3]),
         "validation": _digest(data[3:]),
         "key or state": _digest(begin),
+        "compiler_options": dict(compiler_options) if compiler_options else None,
     }
 
 

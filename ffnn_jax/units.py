@@ -15,6 +15,7 @@ says nothing and learns nothing. One rule for every activation, with the bound `
   identity, leaky     never: g′ is 1, or at least 0.01     never
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from jax.typing import ArrayLike
 from ffnn_jax import network
 from ffnn_jax.activations import ACTIVATIONS
 from ffnn_jax.backprop import gradients
+from ffnn_jax.gradcheck.primal import quick_options
 from ffnn_jax.network import Network, Params, at_least_float32
 
 QUIET = 1e-3  # below this g′ passes no gradient worth the name, and h says nothing
@@ -62,14 +64,19 @@ def unit_statistics(
       1.0
     """
     params, x, y, weights = network.as_examples(net, params, x, y, weights)
-    columns = _statistics(net, params, x, y, weights)
+    columns = _compiled()(net, params, x, y, weights)
     return [
         {"layer": k, "activation": name, **{key: float(value) for key, value in row.items()}}
         for k, (name, row) in enumerate(zip(net.activations, columns, strict=True), start=1)
     ]
 
 
-@jax.jit
+@functools.cache
+def _compiled():
+    """`_statistics`, which is run a few times only, compiled in little time."""
+    return jax.jit(_statistics, compiler_options=quick_options())
+
+
 def _statistics(net, params, x, y, weights):
     tape = network.run(net, params, x)
     _, grads = gradients(net, params, x, y, weights=weights)

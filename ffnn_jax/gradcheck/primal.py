@@ -131,11 +131,11 @@ class Noise:
 
 def quick_jit(fn: Callable[..., Any]) -> Callable[..., Any]:
     """fn under jit, compiled in a third of the time, for what is run a few times only."""
-    return jax.jit(fn, compiler_options=_quick_options())
+    return jax.jit(fn, compiler_options=quick_options())
 
 
 @functools.cache
-def _quick_options() -> dict[str, Any]:
+def quick_options() -> dict[str, Any]:
     """Those of XLA's options that this version of it has."""
     known = {}
     for name, value in QUICK.items():

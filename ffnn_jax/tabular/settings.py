@@ -131,14 +131,20 @@ def read_settings(path: str | os.PathLike[str] | None, given: dict[str, Any]) ->
 
 
 def make_optimizer(settings: Settings, steps: int) -> optax.GradientTransformation:
-    """The optimizer, its rate over so many steps."""
-    rate = settings.learning_rate
+    """The optimizer, its rate over so many steps; without a schedule always the same object."""
+    rate, name = settings.learning_rate, settings.optimizer
     if settings.schedule == "cosine":
-        rate = optax.cosine_decay_schedule(rate, steps)
-    elif settings.schedule == "warmup":
+        return OPTIMIZERS[name](optax.cosine_decay_schedule(rate, steps))
+    if settings.schedule == "warmup":
         warm = max(1, steps // 20)
-        rate = optax.warmup_cosine_decay_schedule(0.0, rate, warm, max(steps, warm + 1))
-    return OPTIMIZERS[settings.optimizer](rate)
+        end = max(steps, warm + 1)
+        return OPTIMIZERS[name](optax.warmup_cosine_decay_schedule(0.0, rate, warm, end))
+    return _at_one_rate(name, rate)
+
+
+@functools.cache  # another object would be compiled anew
+def _at_one_rate(name: str, rate: float) -> optax.GradientTransformation:
+    return OPTIMIZERS[name](rate)
 
 
 def _from_file(path: str | os.PathLike[str]) -> dict[str, Any]:
