@@ -32,6 +32,7 @@ from ffnn_jax.weights import class_weights
 
 OnEpochs = Callable[[list[dict[str, Any]], Network, Any, "Rows"], None]
 FEWEST_ROWS = 10
+FEWEST_STEPS = 500  # of the network that is fitted to all rows
 QUICKEST, AS_IT_IS = 1e7, 1e8  # multiply-adds of a forward pass over all rows
 
 
@@ -203,11 +204,24 @@ def l2_of(settings: Settings, target: Target, rows: int) -> float:
     """λ as set, or C/N: a prior over W that is the same however many rows there are.
 
     ℒ + (C/N) Σ W² is (1/N)(Σ_i ℓ_i + C Σ W²): the more rows, the less the prior counts. The two C
-    are the best of 3, 10, 30 on scikit-learn's real sets.
+    are the best on scikit-learn's real sets, of 0.3 to 10 for classes and 1 to 100 for quantities.
     """
     if settings.l2 >= 0:
         return settings.l2
-    return (10.0 if target.classes else 30.0) / rows
+    return (3.0 if target.classes else 15.0) / rows
+
+
+def epochs_on_all_rows(settings: Settings, fitted: "Fitted", rows: int) -> int:
+    """How many epochs were best, but no fewer than make FEWEST_STEPS steps.
+
+    On few rows the loss on still fewer is too noisy to tell that a handful of epochs are enough,
+    and with the prior over W more of them do little harm: R² of diabetes 0.467 in place of 0.445,
+    mean of ten splits (0.465 and 0.464 with 1,000 and 1,500 steps).
+    """
+    best = fitted.fit.best_epoch
+    epochs = len(fitted.fit.history.loss) if best is None else best + 1
+    batches = math.ceil(rows / batch_size_of(settings, rows))
+    return max(epochs, min(settings.epochs, math.ceil(FEWEST_STEPS / batches)))
 
 
 def compiler_options_of(settings: Settings, net: Network, rows: int) -> dict[str, Any] | None:

@@ -55,7 +55,7 @@ class Settings:
     class_weight: str = _choice("", "balanced: every class weighs the same in all")
     sample_weight: str = _choice("", "the column that holds the weights of the rows")
     l2: float = _choice(
-        -1.0, "λ of λ Σ W², added to the loss; -1: 10 / rows for classes, 30 / rows for a quantity"
+        -1.0, "λ of λ Σ W², added to the loss; -1: 3 / rows for classes, 15 / rows for a quantity"
     )
     dropout: float = _choice(0.0, "the share of hidden units that is dropped at each step")
     validation: float = _choice(0.15, "the share of the rows that training is stopped by")

@@ -28,6 +28,7 @@ from ffnn_jax.tabular.experiment import (
     Rows,
     Setup,
     batch_size_of,
+    epochs_on_all_rows,
     fit_rows,
     l2_of,
     rows_at,
@@ -81,7 +82,8 @@ def train_in(
     kept = chosen
     if settings.refit and len(parts.train) < len(setup.source.target):
         kept = _on_all_rows(folder, setup, chosen, every=every, resume=resume, show=show)
-        say(f"the model is trained anew on all {len(kept.rows.x)} rows, {_epochs(chosen)} epochs")
+        epochs = len(kept.fit.history.loss)
+        say(f"the model is trained anew on all {len(kept.rows.x)} rows, {epochs} epochs")
     _save(folder, settings, kept, measured.figures)
     say(f"{folder.model}  ({time.perf_counter() - began:.1f} s)")
     if report:
@@ -114,27 +116,22 @@ def _on_training_rows(folder, setup, *, every, resume, say, show) -> Fitted:
 
 
 def _on_all_rows(folder, setup, chosen, *, every, resume, show) -> Fitted:
-    """The network of all rows, after as many epochs as were best; the first fit told the notes."""
-    nobody, epochs = np.arange(0), _epochs(chosen)
+    """The network of all rows; the first fit told the notes."""
+    every_row, nobody = np.arange(len(setup.source.target)), np.arange(0)
+    epochs = epochs_on_all_rows(setup.settings, chosen, len(every_row))
 
     def watch(records: list[dict[str, Any]], *_: Any) -> None:
         show("fit on all rows", records[-1]["epoch"], epochs, records[-1])
 
     return fit_rows(
         setup,
-        np.arange(len(setup.source.target)),
+        every_row,
         nobody,
         epochs=epochs,
         checkpoints=folder.checkpoints("fit-all", every=every),
         resume=resume,
         on_epochs=watch,
     )
-
-
-def _epochs(fitted: Fitted) -> int:
-    """How many epochs its parameters have behind them."""
-    best = fitted.fit.best_epoch
-    return max(1, len(fitted.fit.history.loss) if best is None else best + 1)
 
 
 # The figures -------------------------------------------------------------------------------------
