@@ -1,25 +1,38 @@
 """How far rounding alone may move a gradient: why "exact" is False.
 
-Each operation is off by at most u of its result (u, the unit roundoff of the dtype: 6e-8 in
-float32), a sum of n products by n u of the sum of their sizes, a function of the tables by c u,
-with c = 8. To first order in u, an error grows on its way as its own quantity does:
+Every number v of the pass and of the sweep is off by its own rounding, |δv| ≤ ρ_v, and so the
+gradient G = ∂ℒ/∂W_kij by Σ_v ∂G/∂v δv, to first order in u, the unit roundoff of the dtype (6e-8 in
+float32). The roundings are
 
-  forward   δa_k ≤ |W_k| δh_{k−1} + (n_{k−1} + 3) u (|W_k| |h_{k−1}| + |b_k|)
-            δh_k ≤ |g′| δa_k + c u |h_k|
-            δg′_k ≤ |g″| δa_k + c u |g′_k|, and the whole step at a kink that is nearer than δa_k
-  backward  δ∇h_{k−1} ≤ |W_k|ᵀ δ∇a_k + (n_k + 3) u |W_k|ᵀ |∇a_k|
-            δ∇a_k ≤ |g′| δ∇h_k + |∇h_k| δg′_k + u |∇a_k|
-            δ∂ℒ/∂W_kij ≤ |h_{k−1,j}| δ∇a_ki + |∇a_ki| δh_{k−1,j} + u |∂ℒ/∂W_kij|
+  of a_k       √(n_{k−1} + 3) u (|W_k| |h_{k−1}| + |b_k|)
+  of h_k       c u |h_k|
+  of g′(a_k)   c u |g′|, and |g″/g′| ρ_h where g′ is made from h
+  of ∇a_L      what its formula rounds: c u (|ŷ| + |y|) for ŷ − y
+  of ∇h_{k−1}  √(n_k + 3) u |W_k|ᵀ |∇a_k|
+  of ∇a_k      u |∇a_k|
 
-Written out over the paths from the weight to the loss that is Σ |product| · (relative errors of its
-factors): the number of roundings on the way, times u, times the sum of the sizes of what is added.
-Where paths cancel, the last is larger than the gradient, and so is the share of rounding in it.
-At the output δ∇a_L is what δa_L does to ∇a_L, and the roundings of ∇a_L itself.
+with c = 2 for a call of a function, and √n in place of n for a sum of n products, as its roundings
+are as often up as down. The sensitivities come from two passes more: with p_r = ∂G/∂∇a_r, up from
+the weight, and q_r = ∂G/∂a_r, down from the loss,
 
-Higham 2002, "Accuracy and stability of numerical algorithms", sections 3.1 and 3.3.
+  p_k = h_{k−1,j} e_i        p_{r+1} = W_{r+1} (g′_r ⊙ p_r)
+  q_L = ∂²ℒ/∂a_L² p_L        q_r = g′_r ⊙ W_{r+1}ᵀ q_{r+1} + g″_r ⊙ ∇h_r ⊙ p_r
+
+p holds, unit by unit, the products of the paths from the weight: so every path's product counts
+here once for each number on it, times the rounding of that number. Roundings that are independent
+of each other and as often up as down keep Σ_v ∂G/∂v δv within
+
+  λ √(Σ_v (∂G/∂v ρ_v)²)        but for a chance of 2 e^{−λ²/2}, 3e-8 for λ = 6
+
+(Hoeffding 1963). That is the bound, with what a kink adds whose a is nearer to 0 than its error.
+It is an estimate for roundings that are not independent, and in dtypes so short that u² counts.
+
+Higham and Mary 2019, "A new approach to probabilistic rounding error analysis", theorem 2.4;
+Pearlmutter 1994, "Fast exact multiplication by the Hessian".
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -33,8 +46,8 @@ from ffnn_jax.comparison.quantities import Quantity
 from ffnn_jax.comparison.truth import KINKS, Truth
 from ffnn_jax.losses import parts_of
 
-CALL = 8.0  # c, roundings that one call of a function may cost
-AT_ONCE = 256  # how many changed points are evaluated at once
+CALL = 2.0  # c
+SURE = 6.0  # λ
 SEEN = 1e-7  # a relative step that float64 can see the effect of
 CLOSED = {  # the pairs whose ∇a_L is ŷ − y, or −y(1 − ŷ), with the loss's own y
     ("softmax", "cross_entropy"),
@@ -43,6 +56,7 @@ CLOSED = {  # the pairs whose ∇a_L is ŷ − y, or −y(1 − ŷ), with the lo
     ("logistic", "cross_entropy"),
     ("logistic", "smoothed_cross_entropy"),
 }
+STEPS = ("absolute_error", "quantile")  # losses whose ∂ℒ/∂ŷ has a step, of at most 2, at ŷ = y
 
 
 class Rounding(NamedTuple):
@@ -51,72 +65,17 @@ class Rounding(NamedTuple):
     Attributes:
       u: the unit roundoff.
       tiny: the smallest normal number: what is smaller may be lost.
+      largest: what is larger is infinite.
     """
 
     u: float
     tiny: float
+    largest: float
 
 
-FLOAT64 = Rounding(2.0**-53, 2.0**-1022)
+FLOAT64 = Rounding(2.0**-53, float(np.finfo(np.float64).tiny), float(np.finfo(np.float64).max))
 
-
-class Forward(NamedTuple):
-    """Errors of the forward pass of one example.
-
-    Attributes:
-      a: δa_1 … δa_L.
-      h: δh_0 … δh_{L−1}.
-    """
-
-    a: list[np.ndarray]
-    h: list[np.ndarray]
-
-
-def forward_errors(at: Truth, r: Rounding) -> Forward:
-    """δa_k and δh_k."""
-    a, h = [], [np.zeros(at.net.sizes[0])]
-    for k, (W, b) in enumerate(zip(at.W, at.b, strict=True), start=1):
-        size = np.abs(W) @ np.abs(at.h[k - 1][0]) + np.abs(b)
-        a.append(np.abs(W) @ h[-1] + (W.shape[1] + 3) * r.u * size + r.tiny)
-        if k < at.net.depth:
-            h.append(np.abs(at.slope[k - 1][0]) * a[-1] + _value_rounding(at, k, r))
-    return Forward(a, h)
-
-
-def _value_rounding(at: Truth, k: int, r: Rounding) -> np.ndarray:
-    """The rounding of h_k = g(a_k) by itself."""
-    name, h = at.net.activations[k - 1], np.abs(at.h[k][0])
-    if name in ("identity", "relu"):
-        return np.zeros_like(h)
-    return r.u * (CALL + 4 * _argument(name, at.a[k - 1][0])) * h + r.tiny
-
-
-def _argument(name: str, a: np.ndarray) -> np.ndarray:
-    """How much larger an error in what stands in the exponent of gelu and silu becomes."""
-    a = np.minimum(np.abs(a), 16)
-    if name == "gelu":
-        return a * (GELU_LINEAR + 3 * GELU_CUBIC * a**2)
-    return a if name == "silu" else np.zeros_like(a)
-
-
-def _slope_errors(at: Truth, forward: Forward, k: int, r: Rounding) -> np.ndarray:
-    """δg′_k."""
-    name = at.net.activations[k - 1]
-    a, slope, bend = (np.abs(t[k - 1][0]) for t in (at.a, at.slope, at.bend))
-    if name == "identity":
-        return np.zeros_like(slope)
-    if ACTIVATIONS[name].keep == "h":  # g′ follows from h: |dg′/dh| = |g″/g′|, at most 2
-        ratio = np.divide(bend, slope, out=np.full_like(slope, 2.0), where=slope > 0)
-        moved = np.minimum(ratio, 2.0) * forward.h[k] + CALL * r.u * slope
-    else:
-        moved = bend * forward.a[k - 1]
-    if name in ("gelu", "silu"):  # g′ = s + (g′ − s), s = h/a
-        s = np.abs(np.divide(at.h[k][0], at.a[k - 1][0], out=np.full_like(a, 0.5), where=a > 0))
-        moved += r.u * (CALL + 4 * _argument(name, a)) * (2 * s + slope)
-    if name in KINKS:
-        low, high = KINKS[name]
-        moved += np.where(a < forward.a[k - 1], high - low, 0.0)
-    return moved
+Terms = Iterator[tuple[np.ndarray, np.ndarray]]  # (∂G/∂v, ρ_v) of the numbers v of one quantity
 
 
 def gradient_bound(at: Truth, y: Any, layer: int, i: int, j: int | None, r: Rounding) -> float:
@@ -132,81 +91,194 @@ def gradient_bound(at: Truth, y: Any, layer: int, i: int, j: int | None, r: Roun
 
     Returns:
       The bound of the sweep, and of automatic differentiation, which multiplies the same factors;
-      ∞ where the errors cannot be told.
+      ∞ where a number is too large for the dtype.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        forward = forward_errors(at, r)
-        error = _top_error(at, forward, y, r)
-        for k in range(at.net.depth, layer, -1):
-            W, grad_a = np.abs(at.W[k - 1]), np.abs(at.grads[Quantity("a", k)][0])
-            error_h = W.T @ error + (W.shape[0] + 3) * r.u * (W.T @ grad_a) + r.tiny
-            slope_error = _slope_errors(at, forward, k - 1, r)
-            slope = np.abs(at.slope[k - 2][0])
-            grad_h = np.abs(at.grads[Quantity("h", k - 1)][0])
-            error = (slope + slope_error) * error_h + grad_h * (slope_error + r.u * slope) + r.tiny
-        grad_a = abs(at.grads[Quantity("a", layer)][0, i - 1])
-        if j is None:
-            return _or_infinite(error[i - 1])
-        h, error_of_h = abs(at.h[layer - 1][0, j - 1]), forward.h[layer - 1][j - 1]
-        bound = error[i - 1] * (h + error_of_h) + grad_a * (error_of_h + r.u * h) + r.tiny
-        return _or_infinite(bound)
+        if not _is_held(at, r):
+            return math.inf
+        p = _from_the_weight(at, layer, i, j)
+        q = _second_order(at, y, p[at.net.depth])
+        terms = [*_of_the_sweep(at, y, layer, p, r), *_of_the_pass(at, layer, i, j, p, q, r)]
+        bound = SURE * _length(s * rounding for s, rounding in terms) + _kinks(at, layer, p, r)
+    return bound if math.isfinite(bound) else math.inf
 
 
-def _or_infinite(bound: Any) -> float:
-    return float(bound) if np.isfinite(bound) else float("inf")
+def loss_bound(at: Truth, value: float, r: Rounding) -> float:
+    """How far ℒ may be from the right one: the same with ∂ℒ/∂a_k and ∂ℒ/∂h_k."""
+    moved = [np.array([CALL * r.u * (1 + abs(value))])]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k in range(1, at.net.depth + 1):
+            moved.append(at.grads[Quantity("a", k)][0] * _rho_a(at, k, r))
+            if k > 1:
+                moved.append(at.grads[Quantity("h", k - 1)][0] * _rho_h(at, k - 1, r))
+        return SURE * _length(moved)
 
 
-# At the output -----------------------------------------------------------------------------------
+def _length(parts: Iterable[np.ndarray]) -> float:
+    """√(Σ of squares) of all numbers, whose squares may be too small for float64."""
+    numbers = np.concatenate([np.abs(part) for part in parts])
+    largest = float(np.max(numbers))
+    return largest * float(np.linalg.norm(numbers / largest)) if largest > 0 else 0.0
 
 
-def _top_error(at: Truth, forward: Forward, y: Any, r: Rounding) -> np.ndarray:
-    """δ∇a_L: what δa_L does to it, and the roundings on the way from a_L."""
-    a, yhat, loss = at.a[-1][0], at.yhat[0], network.loss_of(at.net)
-    by = forward.a[-1]
-    if at.net.output != "linear":  # an exponential is off by c u, and by u of its argument
-        by = by + CALL * r.u * (1 + np.abs(a))
+def _is_held(at: Truth, r: Rounding) -> bool:
+    """Whether the dtype has every number of the pass and of the sweep, but for ∇ŷ."""
+    grads = (t for q, t in at.grads.items() if q.kind in ("a", "h"))
+    return all(np.max(np.abs(t)) <= r.largest for t in (*at.a, *at.h, at.yhat, *grads))
 
-    moved = _moved(partial(outputs.grad_a, at.net.output, loss), a, y, by)
+
+# Sensitivities -----------------------------------------------------------------------------------
+
+
+def _from_the_weight(at: Truth, layer: int, i: int, j: int | None) -> dict[int, np.ndarray]:
+    """p_r = ∂G/∂∇a_r for r = k … L."""
+    p = np.zeros(at.net.sizes[layer])
+    p[i - 1] = 1.0 if j is None else at.h[layer - 1][0, j - 1]
+    found = {layer: p}
+    for r in range(layer + 1, at.net.depth + 1):
+        found[r] = at.W[r - 1] @ (at.slope[r - 2][0] * found[r - 1])
+    return found
+
+
+def _second_order(at: Truth, y: Any, p: np.ndarray) -> np.ndarray:
+    """q_L = ∂²ℒ/∂a_L² p_L: how ∇a_L changes along p_L, which is the same by symmetry."""
+    a, size = at.a[-1][0], float(np.max(np.abs(p)))
+    if size == 0:
+        return np.zeros_like(p)
+    step = SEEN * (1 + float(np.max(np.abs(a)))) / size
+    function = partial(outputs.grad_a, at.net.output, network.loss_of(at.net))
+    return _difference(function, a, y, step * p) / step
+
+
+def _difference(function: Any, point: np.ndarray, y: Any, move: np.ndarray) -> np.ndarray:
+    """(f(point + move, y) − f(point − move, y)) / 2 of a function of JAX."""
+    with jax.enable_x64(True):
+        y = jax.tree.map(jnp.asarray, y)
+        up, down = function(jnp.asarray(point + move), y), function(jnp.asarray(point - move), y)
+    return (np.asarray(up) - np.asarray(down)) / 2
+
+
+def _of_the_sweep(at: Truth, y: Any, layer: int, p: dict[int, np.ndarray], r: Rounding) -> Terms:
+    """∇a_L, then each ∇h, g′ and ∇a down to the weight."""
+    yield p[at.net.depth], _rho_top(at, y, r)
+    for k in range(at.net.depth, layer, -1):
+        below, slope = p[k - 1], at.slope[k - 2][0]
+        grad_h, grad_a = (np.abs(at.grads[Quantity(kind, k - 1)][0]) for kind in ("h", "a"))
+        size = np.abs(at.W[k - 1]).T @ np.abs(at.grads[Quantity("a", k)][0])
+        yield slope * below, math.sqrt(at.net.sizes[k] + 3) * r.u * size + r.tiny
+        yield grad_h * below, _rho_slope(at, k - 1, r)
+        yield below, r.u * grad_a + r.tiny
+
+
+def _of_the_pass(
+    at: Truth,
+    layer: int,
+    i: int,
+    j: int | None,
+    p: dict[int, np.ndarray],
+    q: np.ndarray,
+    r: Rounding,
+) -> Terms:
+    """a_L, then each h and a down to the inputs, and the last product, ∇a_ki h_{k−1,j}."""
+    grad_a = at.grads[Quantity("a", layer)][0, i - 1]
+    for k in range(at.net.depth, 0, -1):
+        yield q, _rho_a(at, k, r)
+        s = at.W[k - 1].T @ q  # ∂G/∂h_{k−1}
+        if k == layer and j is not None:
+            s[j - 1] += grad_a
+            h = at.h[k - 1][0, j - 1]
+            yield np.ones(1), np.array([r.u * abs(grad_a * h) + r.tiny])
+        if k > 1:
+            yield s, _rho_h(at, k - 1, r)
+            q = at.slope[k - 2][0] * s
+            if k > layer:
+                q = q + at.bend[k - 2][0] * at.grads[Quantity("h", k - 1)][0] * p[k - 1]
+
+
+# Roundings ---------------------------------------------------------------------------------------
+
+
+def _rho_a(at: Truth, k: int, r: Rounding) -> np.ndarray:
+    """ρ of a_k."""
+    size = np.abs(at.W[k - 1]) @ np.abs(at.h[k - 1][0]) + np.abs(at.b[k - 1])
+    return math.sqrt(at.net.sizes[k - 1] + 3) * r.u * size + r.tiny
+
+
+def _rho_h(at: Truth, k: int, r: Rounding) -> np.ndarray:
+    """ρ of h_k = g(a_k)."""
+    name, h = at.net.activations[k - 1], np.abs(at.h[k][0])
+    if name in ("identity", "relu"):
+        return np.zeros_like(h)
+    return r.u * (CALL + 4 * _argument(name, at.a[k - 1][0])) * h + r.tiny
+
+
+def _argument(name: str, a: np.ndarray) -> np.ndarray:
+    """How much larger an error in what stands in the exponent of gelu and silu becomes."""
+    a = np.minimum(np.abs(a), 16)
+    if name == "gelu":
+        return a * (GELU_LINEAR + 3 * GELU_CUBIC * a**2)
+    return a if name == "silu" else np.zeros_like(a)
+
+
+def _rho_slope(at: Truth, k: int, r: Rounding) -> np.ndarray:
+    """ρ of g′(a_k); |g″/g′| = |dg′/dh| is at most 2, for tanh."""
+    name = at.net.activations[k - 1]
+    a, slope, bend = (np.abs(t[k - 1][0]) for t in (at.a, at.slope, at.bend))
+    if name in ("gelu", "silu"):  # g′ = s + (g′ − s), s = h/a
+        s = np.abs(np.divide(at.h[k][0], at.a[k - 1][0], out=np.full_like(a, 0.5), where=a > 0))
+        return r.u * (CALL + 4 * _argument(name, a)) * (2 * s + slope)
+    if name == "identity" or ACTIVATIONS[name].keep == "a":
+        return r.u * slope
+    ratio = np.divide(bend, slope, out=np.full_like(slope, 2.0), where=slope > 0)
+    return np.minimum(ratio, 2.0) * _rho_h(at, k, r) + CALL * r.u * slope
+
+
+def _rho_top(at: Truth, y: Any, r: Rounding) -> np.ndarray:
+    """ρ of ∇a_L, made from a_L: of exponentials, and of ŷ − y or J_Oᵀ ∇ŷ."""
+    yhat, loss = at.yhat[0], network.loss_of(at.net)
+    c_u = CALL * r.u * (1.0 if at.net.output == "linear" else 1 + np.max(np.abs(at.a[-1])))
+    targets = np.zeros_like(yhat) if at.y is None else np.abs(at.y[0])
     name, _ = parts_of(loss) or (None, None)
     if (at.net.output, name) in CLOSED and at.y is not None:
-        return moved + CALL * r.u * (np.abs(yhat) + np.abs(at.y[0])) + r.tiny
-    c_u, grad_yhat_size = CALL * r.u, np.abs(at.grads[Quantity("yhat", at.net.depth)][0])
-    targets = np.zeros_like(yhat) if at.y is None else np.abs(at.y[0])
-    top = _moved(partial(outputs.grad_yhat, loss), yhat, y, c_u * np.abs(yhat)) + c_u * (
-        2 * grad_yhat_size + targets
-    )
-    return moved + _through_output(at.net.output, yhat, top) + r.tiny
+        return c_u * (yhat + targets) + r.tiny
+    size = np.abs(at.grads[Quantity("yhat", at.net.depth)][0])
+    moved = _difference(partial(outputs.grad_yhat, loss), yhat, y, SEEN * yhat) / SEEN
+    return c_u * _through_output(at, np.abs(moved) + 2 * size + targets) + r.tiny
 
 
-def _through_output(output: str, yhat: np.ndarray, top: np.ndarray) -> np.ndarray:
+def _through_output(at: Truth, top: np.ndarray) -> np.ndarray:
     """|J_O|ᵀ of sizes, its 1 − ŷ taken as 1, which is what it is rounded like."""
-    if output == "linear":
+    yhat = at.yhat[0]
+    if at.net.output == "linear":
         return top
-    return yhat * (top + (np.sum(yhat * top) if output == "softmax" else 0.0))
+    return yhat * (top + (np.sum(yhat * top) if at.net.output == "softmax" else 0.0))
 
 
-def _moved(
-    function: Callable[[Any, Any], Any], point: np.ndarray, y: Any, by: np.ndarray
-) -> np.ndarray:
-    """Σ_m |∂f/∂p_m| by_m: how far a change of each number of a point moves f(p, y).
-
-    By differences, of steps that float64 sees, so that kinks count. The function is of JAX, of a
-    batch of points (N, n) and as many y, and gives (N, n).
-    """
-    total = np.zeros_like(point)
-    steps = np.maximum(by, SEEN * np.abs(point))
-    for start in range(0, len(point), AT_ONCE):
-        some = np.arange(start, min(start + AT_ONCE, len(point)))
-        moves = np.zeros((len(some), len(point)))
-        moves[np.arange(len(some)), some] = steps[some]
-        both = np.concatenate([point + moves, point - moves])
-        with jax.enable_x64(True):
-            values = function(jnp.asarray(both), jax.tree.map(partial(_repeated, len(both)), y))
-        change = np.abs(np.subtract(*np.split(np.asarray(values), 2))) / 2
-        shares = np.divide(by, steps, out=np.zeros_like(by), where=steps > 0)[some]
-        total += shares @ change
-    return total
+# Kinks -------------------------------------------------------------------------------------------
 
 
-def _repeated(times: int, leaf: Any) -> jax.Array:
-    return jnp.asarray(np.broadcast_to(leaf, (times, *np.shape(leaf))))
+def _kinks(at: Truth, layer: int, p: dict[int, np.ndarray], r: Rounding) -> float:
+    """What the steps of g′, and of ∂ℒ/∂ŷ, add where rounding may carry a across one."""
+    errors = _errors_of_a(at, r)
+    added = 0.0
+    for k in range(layer, at.net.depth):
+        low, high = KINKS.get(at.net.activations[k - 1], (0.0, 0.0))
+        near = np.abs(at.a[k - 1][0]) < SURE * errors[k - 1]
+        grad_h = at.grads[Quantity("h", k)][0]
+        added += float(np.sum(np.abs(p[k] * grad_h * (high - low)), where=near))
+    name, _ = parts_of(network.loss_of(at.net)) or (None, None)
+    if name in STEPS and at.y is not None:
+        near = np.abs(at.yhat[0] - at.y[0]) < SURE * np.max(errors[-1])
+        added += float(np.abs(p[at.net.depth]) @ _through_output(at, 2.0 * near))
+    return added
+
+
+def _errors_of_a(at: Truth, r: Rounding) -> list[np.ndarray]:
+    """How far each a_k may be off: δa_k² = W_k² δh_{k−1}² + ρ², δh_k² = g′² δa_k² + ρ²."""
+    found, below = [], np.zeros(at.net.sizes[0])
+    for k in range(1, at.net.depth + 1):
+        found.append(np.sqrt(np.square(at.W[k - 1]) @ below + np.square(_rho_a(at, k, r))))
+        if k < at.net.depth:
+            moved = at.slope[k - 1][0] * found[-1]
+            below = np.square(moved) + np.square(_rho_h(at, k, r))
+    return found

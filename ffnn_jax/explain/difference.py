@@ -7,7 +7,7 @@ is off by
   truncation     η²/6 |ℒ‴| = |D(2η) − D(η)|/3, here taken ninefold, and what a kink between w − 2η
                  and w + 2η adds: |2 S(η) − S(2η)| at least, with the jump in slope
                  S(η) = (ℒ(w + η) − 2ℒ(w) + ℒ(w − η)) / η
-  cancellation   2 δℒ / 2η,  δℒ ≤ ⟨|∇a_L|, δa_L⟩ + c u (1 + |ℒ|)
+  cancellation   2 δℒ / 2η, with δℒ the rounding of a loss, from `bounds`
 
 The first falls with η², the second grows with 1/η: η = u^{1/3} is where they meet.
 Higham 2002, "Accuracy and stability of numerical algorithms", section 1.14.
@@ -18,12 +18,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ffnn_jax import network
-from ffnn_jax.comparison.quantities import Quantity
 from ffnn_jax.comparison.truth import Truth
-from ffnn_jax.explain.bounds import CALL, FLOAT64, forward_errors
+from ffnn_jax.explain.bounds import FLOAT64, loss_bound
 from ffnn_jax.network import Layer
 
 STEP = 2.0**-17  # about the cube root of the rounding of float64
@@ -48,9 +46,8 @@ def central_difference(at: Truth, y: Any, layer: int, i: int, j: int | None) -> 
     found, wider = (up - down) / (2 * step), (up_2 - down_2) / (4 * step)
     jump = (up - 2 * here + down) / step
     wider_jump = (up_2 - 2 * here + down_2) / (2 * step)
-    top = np.abs(at.grads[Quantity("a", at.net.depth)][0])
-    error = top @ forward_errors(at, FLOAT64).a[-1] + CALL * FLOAT64.u * (1 + abs(here))
-    bound = 3 * abs(wider - found) + abs(2 * jump - wider_jump) + float(error) / step
+    cancelled = loss_bound(at, here, FLOAT64) / step
+    bound = 3 * abs(wider - found) + abs(2 * jump - wider_jump) + cancelled
     return found, bound if math.isfinite(bound) else math.inf
 
 

@@ -135,7 +135,11 @@ def _rounding(net: Network, dtype: Any) -> Rounding:
     """That of the dtypes in which the network computes, the coarsest."""
     dtypes = [dtype] if net.plan.compute_dtype is None else [dtype, net.plan.compute_dtype]
     infos = [jnp.finfo(dtype) for dtype in dtypes]
-    return Rounding(max(float(t.eps) for t in infos) / 2, max(float(t.tiny) for t in infos))
+    return Rounding(
+        u=max(float(t.eps) for t in infos) / 2,
+        tiny=max(float(t.tiny) for t in infos),
+        largest=min(float(t.max) for t in infos),
+    )
 
 
 # Checks ------------------------------------------------------------------------------------------
