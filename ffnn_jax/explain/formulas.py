@@ -10,27 +10,27 @@ from ffnn_jax.activations import LEAKY_SLOPE, SELU_ALPHA, SELU_SCALE
 from ffnn_jax.losses import SMOOTHED, Loss, parts_of
 
 ACTIVATIONS = {  # by h where the table keeps h, by a where it keeps a
-    "identity": "identity′({a}) = 1",
+    "identity": "identity′({a})",
     "sigmoid": "σ′({a}) = {h}(1 − {h})",
     "tanh": "tanh′({a}) = 1 − {h}²",
-    "relu": "relu′({a}) = 1 where {a} > 0, else 0",
-    "leaky_relu": f"leaky_relu′({{a}}) = 1 where {{a}} ≥ 0, else {LEAKY_SLOPE}",
-    "elu": "elu′({a}) = 1 where {h} > 0, else {h} + 1",
-    "selu": "selu′({a}) = λ where {h} > 0, else {h} + λα",
+    "relu": "relu′({a}) = (1 where {a} > 0, else 0)",
+    "leaky_relu": f"leaky_relu′({{a}}) = (1 where {{a}} ≥ 0, else {LEAKY_SLOPE})",
+    "elu": "elu′({a}) = (1 where {h} > 0, else {h} + 1)",
+    "selu": "selu′({a}) = (λ where {h} > 0, else {h} + λα)",
     "softplus": "softplus′({a}) = 1 − e^(−{h})",
-    "gelu": "gelu′({a}) = s(1 + {a}(1 − s)v), s = 1/(1 + e^(−2u)), "
-    "u = √(2/π)({a} + 0.044715{a}³), v = 2√(2/π)(1 + 0.134145{a}²)",
-    "silu": "silu′({a}) = s(1 + {a}(1 − s)), s = 1/(1 + e^(−{a}))",
+    "gelu": "gelu′({a}) = s(1 + {a}(1 − s)v) [s = 1/(1 + e^(−2u)), "
+    "u = √(2/π)({a} + 0.044715{a}³), v = 2√(2/π)(1 + 0.134145{a}²)]",
+    "silu": "silu′({a}) = s(1 + {a}(1 − s)) [s = 1/(1 + e^(−{a}))]",
 }
 GIVEN_A = ("relu", "leaky_relu", "gelu", "silu")
 LOSSES = {
     "squared_error": "2({p} − {y})",
     "absolute_error": "sign({p} − {y})",
-    "huber": "{p} − {y}, held between −δ and δ",
-    "quantile": "−τ where {p} < {y}, else 1 − τ",
+    "huber": "({p} − {y} held between −δ and δ)",
+    "quantile": "(−τ where {p} < {y}, else 1 − τ)",
     "poisson": "e^({p}) − {y}",
     "cross_entropy": "−{y}/{p}",
-    SMOOTHED: "−s/{p}, s = (1 − ε){y} + ε/{K}",
+    SMOOTHED: "−s/{p} [s = (1 − ε){y} + ε/{K}]",
     "binary_cross_entropy": "−{y}/{p} + (1 − {y})/(1 − {p})",
 }
 PARAMETERS = {"huber": "δ", "quantile": "τ", SMOOTHED: "ε"}

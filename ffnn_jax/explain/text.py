@@ -183,7 +183,8 @@ def why(e: WeightExplanation) -> str:
         paths = f"; the paths cancel, their sizes adding to {cancels:.3g} times the gradient"
     return (
         f'Why "exact" is False: the sweep and jax.grad multiply the same factors, but in another '
-        f"order, and in {e.dtype} each operation rounds by up to {u:.1e} of its result{paths}. A "
+        f"order, and in {e.dtype} each operation rounds by up to {u:.1e} of its result{paths}. "
+        "Allowed is the rounding of every number, times how much the gradient depends on it. A "
         "central difference is cut off after its first term, and subtracts two losses that are "
         "almost equal."
     )

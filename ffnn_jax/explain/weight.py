@@ -17,10 +17,11 @@ from jax.typing import ArrayLike
 from ffnn_jax import backprop, checks, network
 from ffnn_jax.comparison.quantities import Quantity
 from ffnn_jax.comparison.truth import truth_at
-from ffnn_jax.explain import chain as chains
 from ffnn_jax.explain.bounds import FLOAT64, Rounding, gradient_bound
+from ffnn_jax.explain.chain import chain_of, total
 from ffnn_jax.explain.difference import central_difference
 from ffnn_jax.explain.explanation import WeightExplanation
+from ffnn_jax.explain.factors import compressed, strongest_of
 from ffnn_jax.network import Network, Params
 
 MOST_PATHS = 100
@@ -78,26 +79,26 @@ def explain_weight(
     count = _index("strongest", strongest, MOST_PATHS, "paths")
     params, x, y, _ = network.as_examples(net, params, x, y, None)
     at = truth_at(net, params, x, y, None)
-    chain = chains.chain_of(at, layer, i, j)
+    chain = chain_of(at, layer, i, j)
     gradient = _pick(at.grads[Quantity("b" if j is None else "W", layer)], i, j)
     if not math.isfinite(gradient):
         raise ValueError(f"params, x, y: the gradient is {gradient} here, which has no factors")
-    size = chains.total(chain)
+    size = total(chain)
     sweep, autodiff = (
         _pick(grads[layer - 1].b if j is None else grads[layer - 1].W, i, j)
         for grads in _both_ways(net, params, x, y)
     )
     y_64 = jax.tree.map(_wide, y)
     difference, difference_bound = central_difference(at, y_64, layer, i, j)
-    paths = chains.strongest(chain, count, size)
+    paths = strongest_of(chain, count, size)
     return WeightExplanation(
         net=net,
         layer=layer,
         i=i,
         j=j,
         gradient=gradient,
-        factors=paths[0].factors if chain.path_count == 1 else chains.compressed(chain),
-        compressed=chains.compressed(chain),
+        factors=paths[0].factors if chain.path_count == 1 else compressed(chain),
+        compressed=compressed(chain),
         paths=paths,
         path_count=chain.path_count,
         size=size,
