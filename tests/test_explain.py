@@ -14,7 +14,7 @@ import ffnn_jax as ffnn
 from ffnn_jax import explain, losses
 from ffnn_jax.comparison.quantities import Quantity
 from ffnn_jax.comparison.truth import Truth
-from ffnn_jax.explain import bounds, chain, explain_weight, factors
+from ffnn_jax.explain import bounds, chain, explain_weight, factors, roundings
 from ffnn_jax.explain.paths import strongest_paths
 from ffnn_jax.explain.symbols import Symbols, latex
 from tests.cases import ACTIVATIONS
@@ -334,7 +334,7 @@ def test_factors_multiply_and_sum_to_the_gradient_of_one_thousand_networks(block
         at = numpy_truth(net, W, b, x, y)
         gradient = by_complex_step(net, W, b, x, y, layer, i, j)
         one = chain.chain_of(at, layer, i, j)
-        bound = bounds.gradient_bound(at, given, layer, i, j, bounds.FLOAT64)
+        bound = bounds.gradient_bound(at, given, layer, i, j, roundings.FLOAT64)
         every = every_path(at, layer, i, j, one.outputs)
         assert one.path_count == every.size, seed
         compressed = math.prod(factor.value for factor in factors.compressed(one))

@@ -34,46 +34,29 @@ Pearlmutter 1994, "Fast exact multiplication by the Hessian".
 import math
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ffnn_jax import network, outputs
-from ffnn_jax.activations import ACTIVATIONS, GELU_CUBIC, GELU_LINEAR
 from ffnn_jax.comparison.quantities import Quantity
 from ffnn_jax.comparison.truth import KINKS, Truth
+from ffnn_jax.explain.roundings import (
+    CALL,
+    SEEN,
+    Rounding,
+    errors_of_a,
+    half_difference,
+    rho_a,
+    rho_h,
+    rho_slope,
+    rho_top,
+    through_output,
+)
 from ffnn_jax.losses import parts_of
 
-CALL = 2.0  # c
 SURE = 6.0  # λ
-SEEN = 1e-7  # a relative step that float64 can see the effect of
-CLOSED = {  # the pairs whose ∇a_L is ŷ − y, or −y(1 − ŷ), with the loss's own y
-    ("softmax", "cross_entropy"),
-    ("softmax", "smoothed_cross_entropy"),
-    ("logistic", "binary_cross_entropy"),
-    ("logistic", "cross_entropy"),
-    ("logistic", "smoothed_cross_entropy"),
-}
 STEPS = ("absolute_error", "quantile")  # losses whose ∂ℒ/∂ŷ has a step, of at most 2, at ŷ = y
-
-
-class Rounding(NamedTuple):
-    """A dtype's.
-
-    Attributes:
-      u: the unit roundoff.
-      tiny: the smallest normal number: what is smaller may be lost.
-      largest: what is larger is infinite.
-    """
-
-    u: float
-    tiny: float
-    largest: float
-
-
-FLOAT64 = Rounding(2.0**-53, float(np.finfo(np.float64).tiny), float(np.finfo(np.float64).max))
 
 Terms = Iterator[tuple[np.ndarray, np.ndarray]]  # (∂G/∂v, ρ_v) of the numbers v of one quantity
 
@@ -108,9 +91,9 @@ def loss_bound(at: Truth, value: float, r: Rounding) -> float:
     moved = [np.array([CALL * r.u * (1 + abs(value))])]
     with np.errstate(over="ignore", invalid="ignore"):
         for k in range(1, at.net.depth + 1):
-            moved.append(at.grads[Quantity("a", k)][0] * _rho_a(at, k, r))
+            moved.append(at.grads[Quantity("a", k)][0] * rho_a(at, k, r))
             if k > 1:
-                moved.append(at.grads[Quantity("h", k - 1)][0] * _rho_h(at, k - 1, r))
+                moved.append(at.grads[Quantity("h", k - 1)][0] * rho_h(at, k - 1, r))
         return SURE * _length(moved)
 
 
@@ -147,26 +130,18 @@ def _second_order(at: Truth, y: Any, p: np.ndarray) -> np.ndarray:
         return np.zeros_like(p)
     step = SEEN * (1 + float(np.max(np.abs(a)))) / size
     function = partial(outputs.grad_a, at.net.output, network.loss_of(at.net))
-    return _difference(function, a, y, step * p) / step
-
-
-def _difference(function: Any, point: np.ndarray, y: Any, move: np.ndarray) -> np.ndarray:
-    """(f(point + move, y) − f(point − move, y)) / 2 of a function of JAX."""
-    with jax.enable_x64(True):
-        y = jax.tree.map(jnp.asarray, y)
-        up, down = function(jnp.asarray(point + move), y), function(jnp.asarray(point - move), y)
-    return (np.asarray(up) - np.asarray(down)) / 2
+    return half_difference(function, a, y, step * p) / step
 
 
 def _of_the_sweep(at: Truth, y: Any, layer: int, p: dict[int, np.ndarray], r: Rounding) -> Terms:
     """∇a_L, then each ∇h, g′ and ∇a down to the weight."""
-    yield p[at.net.depth], _rho_top(at, y, r)
+    yield p[at.net.depth], rho_top(at, y, r)
     for k in range(at.net.depth, layer, -1):
         below, slope = p[k - 1], at.slope[k - 2][0]
         grad_h, grad_a = (np.abs(at.grads[Quantity(kind, k - 1)][0]) for kind in ("h", "a"))
         size = np.abs(at.W[k - 1]).T @ np.abs(at.grads[Quantity("a", k)][0])
         yield slope * below, math.sqrt(at.net.sizes[k] + 3) * r.u * size + r.tiny
-        yield grad_h * below, _rho_slope(at, k - 1, r)
+        yield grad_h * below, rho_slope(at, k - 1, r)
         yield below, r.u * grad_a + r.tiny
 
 
@@ -182,76 +157,17 @@ def _of_the_pass(
     """a_L, then each h and a down to the inputs, and the last product, ∇a_ki h_{k−1,j}."""
     grad_a = at.grads[Quantity("a", layer)][0, i - 1]
     for k in range(at.net.depth, 0, -1):
-        yield q, _rho_a(at, k, r)
+        yield q, rho_a(at, k, r)
         s = at.W[k - 1].T @ q  # ∂G/∂h_{k−1}
         if k == layer and j is not None:
             s[j - 1] += grad_a
             h = at.h[k - 1][0, j - 1]
             yield np.ones(1), np.array([r.u * abs(grad_a * h) + r.tiny])
         if k > 1:
-            yield s, _rho_h(at, k - 1, r)
+            yield s, rho_h(at, k - 1, r)
             q = at.slope[k - 2][0] * s
             if k > layer:
                 q = q + at.bend[k - 2][0] * at.grads[Quantity("h", k - 1)][0] * p[k - 1]
-
-
-# Roundings ---------------------------------------------------------------------------------------
-
-
-def _rho_a(at: Truth, k: int, r: Rounding) -> np.ndarray:
-    """ρ of a_k."""
-    size = np.abs(at.W[k - 1]) @ np.abs(at.h[k - 1][0]) + np.abs(at.b[k - 1])
-    return math.sqrt(at.net.sizes[k - 1] + 3) * r.u * size + r.tiny
-
-
-def _rho_h(at: Truth, k: int, r: Rounding) -> np.ndarray:
-    """ρ of h_k = g(a_k)."""
-    name, h = at.net.activations[k - 1], np.abs(at.h[k][0])
-    if name in ("identity", "relu"):
-        return np.zeros_like(h)
-    return r.u * (CALL + 4 * _argument(name, at.a[k - 1][0])) * h + r.tiny
-
-
-def _argument(name: str, a: np.ndarray) -> np.ndarray:
-    """How much larger an error in what stands in the exponent of gelu and silu becomes."""
-    a = np.minimum(np.abs(a), 16)
-    if name == "gelu":
-        return a * (GELU_LINEAR + 3 * GELU_CUBIC * a**2)
-    return a if name == "silu" else np.zeros_like(a)
-
-
-def _rho_slope(at: Truth, k: int, r: Rounding) -> np.ndarray:
-    """ρ of g′(a_k); |g″/g′| = |dg′/dh| is at most 2, for tanh."""
-    name = at.net.activations[k - 1]
-    a, slope, bend = (np.abs(t[k - 1][0]) for t in (at.a, at.slope, at.bend))
-    if name in ("gelu", "silu"):  # g′ = s + (g′ − s), s = h/a
-        s = np.abs(np.divide(at.h[k][0], at.a[k - 1][0], out=np.full_like(a, 0.5), where=a > 0))
-        return r.u * (CALL + 4 * _argument(name, a)) * (2 * s + slope)
-    if name == "identity" or ACTIVATIONS[name].keep == "a":
-        return r.u * slope
-    ratio = np.divide(bend, slope, out=np.full_like(slope, 2.0), where=slope > 0)
-    return np.minimum(ratio, 2.0) * _rho_h(at, k, r) + CALL * r.u * slope
-
-
-def _rho_top(at: Truth, y: Any, r: Rounding) -> np.ndarray:
-    """ρ of ∇a_L, made from a_L: of exponentials, and of ŷ − y or J_Oᵀ ∇ŷ."""
-    yhat, loss = at.yhat[0], network.loss_of(at.net)
-    c_u = CALL * r.u * (1.0 if at.net.output == "linear" else 1 + np.max(np.abs(at.a[-1])))
-    targets = np.zeros_like(yhat) if at.y is None else np.abs(at.y[0])
-    name, _ = parts_of(loss) or (None, None)
-    if (at.net.output, name) in CLOSED and at.y is not None:
-        return c_u * (yhat + targets) + r.tiny
-    size = np.abs(at.grads[Quantity("yhat", at.net.depth)][0])
-    moved = _difference(partial(outputs.grad_yhat, loss), yhat, y, SEEN * yhat) / SEEN
-    return c_u * _through_output(at, np.abs(moved) + 2 * size + targets) + r.tiny
-
-
-def _through_output(at: Truth, top: np.ndarray) -> np.ndarray:
-    """|J_O|ᵀ of sizes, its 1 − ŷ taken as 1, which is what it is rounded like."""
-    yhat = at.yhat[0]
-    if at.net.output == "linear":
-        return top
-    return yhat * (top + (np.sum(yhat * top) if at.net.output == "softmax" else 0.0))
 
 
 # Kinks -------------------------------------------------------------------------------------------
@@ -259,7 +175,7 @@ def _through_output(at: Truth, top: np.ndarray) -> np.ndarray:
 
 def _kinks(at: Truth, layer: int, p: dict[int, np.ndarray], r: Rounding) -> float:
     """What the steps of g′, and of ∂ℒ/∂ŷ, add where rounding may carry a across one."""
-    errors = _errors_of_a(at, r)
+    errors = errors_of_a(at, r)
     added = 0.0
     for k in range(layer, at.net.depth):
         low, high = KINKS.get(at.net.activations[k - 1], (0.0, 0.0))
@@ -269,16 +185,5 @@ def _kinks(at: Truth, layer: int, p: dict[int, np.ndarray], r: Rounding) -> floa
     name, _ = parts_of(network.loss_of(at.net)) or (None, None)
     if name in STEPS and at.y is not None:
         near = np.abs(at.yhat[0] - at.y[0]) < SURE * np.max(errors[-1])
-        added += float(np.abs(p[at.net.depth]) @ _through_output(at, 2.0 * near))
+        added += float(np.abs(p[at.net.depth]) @ through_output(at, 2.0 * near))
     return added
-
-
-def _errors_of_a(at: Truth, r: Rounding) -> list[np.ndarray]:
-    """How far each a_k may be off: δa_k² = W_k² δh_{k−1}² + ρ², δh_k² = g′² δa_k² + ρ²."""
-    found, below = [], np.zeros(at.net.sizes[0])
-    for k in range(1, at.net.depth + 1):
-        found.append(np.sqrt(np.square(at.W[k - 1]) @ below + np.square(_rho_a(at, k, r))))
-        if k < at.net.depth:
-            moved = at.slope[k - 1][0] * found[-1]
-            below = np.square(moved) + np.square(_rho_h(at, k, r))
-    return found

@@ -21,7 +21,8 @@ import jax.numpy as jnp
 
 from ffnn_jax import network
 from ffnn_jax.comparison.truth import Truth
-from ffnn_jax.explain.bounds import FLOAT64, loss_bound
+from ffnn_jax.explain.bounds import loss_bound
+from ffnn_jax.explain.roundings import FLOAT64
 from ffnn_jax.network import Layer
 
 STEP = 2.0**-17  # about the cube root of the rounding of float64

@@ -17,11 +17,12 @@ from jax.typing import ArrayLike
 from ffnn_jax import backprop, checks, network
 from ffnn_jax.comparison.quantities import Quantity
 from ffnn_jax.comparison.truth import truth_at
-from ffnn_jax.explain.bounds import FLOAT64, Rounding, gradient_bound
+from ffnn_jax.explain.bounds import gradient_bound
 from ffnn_jax.explain.chain import chain_of, total
 from ffnn_jax.explain.difference import central_difference
 from ffnn_jax.explain.explanation import WeightExplanation
 from ffnn_jax.explain.factors import compressed, strongest_of
+from ffnn_jax.explain.roundings import FLOAT64, Rounding
 from ffnn_jax.network import Network, Params
 
 MOST_PATHS = 100
