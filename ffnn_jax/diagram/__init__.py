@@ -4,6 +4,7 @@
 pass, step by step.
 """
 
+from ffnn_jax.diagram.page import write_backward_page
 from ffnn_jax.diagram.picture import draw_network
 
-__all__ = ["draw_network"]
+__all__ = ["draw_network", "write_backward_page"]

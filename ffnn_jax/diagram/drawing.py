@@ -11,8 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ffnn_jax.diagram import names
-from ffnn_jax.diagram.layout import FONT, LINE, MARGIN, PAD, Layout, fold_note, heading
-from ffnn_jax.diagram.layout import LEAD, label_height
+from ffnn_jax.diagram.layout import (
+    FONT,
+    LEAD,
+    LINE,
+    MARGIN,
+    PAD,
+    Layout,
+    fold_note,
+    heading,
+    label_height,
+)
 from ffnn_jax.diagram.quantities import Key, Quantities
 from ffnn_jax.diagram.selection import Column
 from ffnn_jax.network import Network
@@ -206,7 +215,7 @@ def _edge(scene: Scene, weight: tuple[int, int, int], way: str, largest: float) 
 
 def _label(scene: Scene, weight: tuple[int, int, int], x: float, y: float) -> list[str]:
     """The name of a weight, its number, and the gradient, as far as there is room."""
-    k, i, j = weight
+    k = weight[0]
     gap = scene.layout.gaps[k - 1]
     written = [line for line in gap.lines if line == "name" or (line, k) in scene.shown]
     if not written:
