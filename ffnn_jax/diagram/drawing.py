@@ -22,6 +22,7 @@ from ffnn_jax.diagram.layout import (
     heading,
     label_height,
 )
+from ffnn_jax.diagram.marks import Mark
 from ffnn_jax.diagram.quantities import Key, Quantities
 from ffnn_jax.diagram.selection import Column
 from ffnn_jax.network import Network
@@ -49,30 +50,13 @@ STYLE = f"""
 .nn .end {{ text-anchor: end; }}
 .nn .edge {{ fill: none; stroke: var(--plus); }}
 .nn .minus {{ stroke: var(--minus); stroke-dasharray: 5 3; }}
-.nn .faint {{ opacity: 0.3; }}
+.nn .faint {{ opacity: 0.4; }}
 .nn .under {{ fill: var(--paper); }}
+.nn .on-band {{ fill: var(--band); }}
 .nn .fresh {{ fill: var(--new); stroke: var(--ink); stroke-width: 0.8; }}
 .nn .band {{ fill: none; stroke: var(--band); stroke-width: 8; stroke-linejoin: round; }}
 .nn .marked {{ stroke: var(--ink); stroke-width: 2.4; }}
 """
-
-
-class Mark(NamedTuple):
-    """One parameter whose way to the loss is marked: W_kij, or b_ki where j is None."""
-
-    layer: int
-    i: int
-    j: int | None
-
-    def has_unit(self, k: int, i: int) -> bool:
-        """Whether the unit lies on a path from the parameter to the loss."""
-        return k > self.layer or (k == self.layer and i == self.i)
-
-    def has_edge(self, k: int, i: int, j: int) -> bool:
-        """Whether the weight W_kij is the parameter, or lies on such a path."""
-        if k == self.layer:
-            return (i, j) == (self.i, self.j)
-        return k > self.layer and self.has_unit(k - 1, j)
 
 
 class Scene(NamedTuple):
@@ -190,7 +174,7 @@ def _way(layout: Layout, k: int, y_i: float, y_j: float, n: int) -> tuple[str, t
     """The path of an edge, and the middle of its label."""
     start, end = layout.places[k - 1].right, layout.places[k].left
     gap = layout.gaps[k - 1]
-    if not gap.lines:
+    if gap.only or not gap.lines:
         return f"M{_n(start)} {_n(y_j)}L{_n(end)} {_n(y_i)}", ((start + end) / 2, (y_i + y_j) / 2)
     y = label_height(y_i, y_j, n)
     left, right = start + LEAD, start + LEAD + gap.label
@@ -215,14 +199,18 @@ def _edge(scene: Scene, weight: tuple[int, int, int], way: str, largest: float) 
 
 def _label(scene: Scene, weight: tuple[int, int, int], x: float, y: float) -> list[str]:
     """The name of a weight, its number, and the gradient, as far as there is room."""
-    k = weight[0]
+    k, *ends = weight
     gap = scene.layout.gaps[k - 1]
+    if gap.only and gap.only != tuple(ends):
+        return []
     written = [line for line in gap.lines if line == "name" or (line, k) in scene.shown]
     if not written:
         return []
     high = LINE * len(written)
+    marked = scene.mark is not None and scene.mark.has_edge(*weight)
     parts = [
-        f'<rect class="under" x="{_n(x - gap.label / 2)}" y="{_n(y - high / 2)}" '
+        f'<rect class="{"on-band" if marked else "under"}" x="{_n(x - gap.label / 2)}" '
+        f'y="{_n(y - high / 2)}" '
         f'width="{_n(gap.label)}" height="{_n(high)}"/>'
     ]
     for row, line in enumerate(written):
@@ -230,7 +218,9 @@ def _label(scene: Scene, weight: tuple[int, int, int], x: float, y: float) -> li
         new = (line, k) in scene.new
         if new:
             parts.append(_fresh(x - gap.label / 2, base, gap.label))
-        parts.append(_text(x, base, _label_text(scene, line, weight), _label_kind(line, new)))
+        parts.append(
+            _text(x, base, _label_text(scene, line, weight), _label_kind(line, new, marked))
+        )
     return parts
 
 
@@ -242,8 +232,8 @@ def _label_text(scene: Scene, line: str, weight: tuple[int, int, int]) -> str:
     return f"∇ {value}" if line == "∇W" else value
 
 
-def _label_kind(line: str, new: bool) -> str:
-    kind = {"name": "soft", "W": "", "∇W": "grad"}[line]
+def _label_kind(line: str, new: bool, marked: bool) -> str:
+    kind = {"name": "" if marked else "soft", "W": "", "∇W": "grad"}[line]
     return f"mid {kind}{' is-new' if new else ''}"
 
 

@@ -13,18 +13,20 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ffnn_jax.diagram import names
+from ffnn_jax.diagram.marks import Mark
 from ffnn_jax.diagram.quantities import Key, Quantities
 from ffnn_jax.diagram.selection import Column
 from ffnn_jax.network import Network
 
 FONT = 12.0  # points, of everything but subscripts
+BOLD = 1.12  # how much wider bold letters are
 SMALLEST = 9.0  # pixels that a letter has at least; a drawing is never shrunk below that
 LINE = 14.0  # from one line to the next
-PAD = 5.0  # inside a card
+PAD = 4.0  # inside a card
 BETWEEN = 12.0  # cards of a column
-MARGIN = 6.0
+MARGIN = 4.0
 BARE_GAP = 64.0  # between columns whose edges bear no numbers
-LEAD, ARRIVE = 26.0, 18.0  # of an edge, before and after its label
+LEAD, ARRIVE = 22.0, 14.0  # of an edge, before and after its label
 APART = 6.0  # the labels of two edges
 MOST_LABELLED = 4  # edges into one unit, for each to bear numbers
 LARGEST_PITCH = 200.0
@@ -57,6 +59,14 @@ class Gap(NamedTuple):
 
     lines: tuple[str, ...]  # of "name", "W" and "∇W"
     label: float
+    only: tuple[int, int] | None  # (i, j) where there is room for the label of this edge alone
+
+    @property
+    def width(self) -> float:
+        """From the one column to the other."""
+        if self.only or not self.lines:
+            return max(BARE_GAP, self.label + 2 * ARRIVE)
+        return LEAD + self.label + ARRIVE
 
 
 class Layout(NamedTuple):
@@ -75,30 +85,37 @@ class Layout(NamedTuple):
 
 
 def arrange(
-    net: Network, known: Quantities, columns: Sequence[Column], *, above: int, below: int
+    net: Network,
+    known: Quantities,
+    columns: Sequence[Column],
+    *,
+    above: int = 0,
+    mark: Mark | None = None,
 ) -> Layout:
-    """Room for all quantities that are known, with so many lines of text above and below."""
-    lines = [_lines(net, known, k) for k in range(net.depth + 1)]
+    """Room for all quantities that are known, with so many lines of text above."""
     numbers = _number_widths(known, columns)
-    heights = [2 * PAD + LINE * (1 + len(each)) for each in lines]
-    pitch = _pitch(known, columns, max(heights))
-    gaps = tuple(_gap(net, known, columns, k, pitch, numbers) for k in range(1, net.depth + 1))
-    rows = max(len(column.units) for column in columns)
+    lines = [_lines(net, known, k) for k in range(net.depth + 1)]
+    tallest = 2 * PAD + LINE * (1 + max(map(len, lines)))
+    pitch = _pitch(known, columns, tallest)
+    gaps = tuple(
+        _gap(known, columns, k, _room(columns, k, pitch), numbers, mark)
+        for k in range(1, net.depth + 1)
+    )
+    widths = [_card_width(net, k, column, lines[k], numbers) for k, column in enumerate(columns)]
+    across = sum(widths) + sum(gap.width for gap in gaps) + 2 * MARGIN
+    width = max(across, LEAST_WIDTH)
     top = MARGIN + LINE * (above + 2) + (12 if above else 4)
-    middle = top + max(heights) / 2 + (rows - 1) * pitch / 2
-    places, left = [], MARGIN
-    for k, column in enumerate(columns):
+    rows = max(len(column.units) for column in columns)
+    middle = top + tallest / 2 + (rows - 1) * pitch / 2
+    places, left = [], MARGIN + (width - across) / 2
+    for column, inside, wide, gap in zip(columns, lines, widths, (*gaps, None), strict=True):
         n = len(column.units)
         middles = tuple(middle + (i - (n - 1) / 2) * pitch for i in range(n))
-        wide = _card_width(net, k, column, lines[k], numbers)
-        places.append(Place(left, wide, middles, heights[k] / 2, lines[k]))
-        left += wide + (_gap_width(gaps[k]) if k < net.depth else 0)
+        places.append(Place(left, wide, middles, PAD + LINE * (1 + len(inside)) / 2, inside))
+        left += wide + (gap.width if gap else 0)
     folded = LINE + 4 if any(column.more for column in columns) else 0
-    bottom = middle + (rows - 1) * pitch / 2 + max(heights) / 2 + folded
-    width = max(left + MARGIN, LEAST_WIDTH)
-    shift = (width - MARGIN - left) / 2
-    places = tuple(place._replace(left=place.left + shift) for place in places)
-    return Layout(width, bottom + LINE * below + 2 * MARGIN, top, places, gaps)
+    height = top + tallest + (rows - 1) * pitch + folded + LINE + 2 * MARGIN
+    return Layout(width, height, top, tuple(places), gaps)
 
 
 def heading(net: Network, k: int) -> tuple[str, str]:
@@ -135,7 +152,9 @@ def _number_widths(known: Quantities, columns: Sequence[Column]) -> Mapping[Key,
         drawn = array[[i - 1 for i in columns[k].units]]
         if name in OF_EDGE:
             drawn = drawn[:, [j - 1 for j in columns[k - 1].units]]
-        found[name, k] = max(names.width(names.short(v), FONT) for v in drawn.ravel().tolist())
+        found[name, k] = max(
+            names.width(names.short(v), BOLD * FONT) for v in drawn.ravel().tolist()
+        )
     return found
 
 
@@ -145,7 +164,7 @@ def _card_width(
     sign = max((names.width(names.quantity(n, k, net.depth), FONT) for n in lines), default=0.0)
     number = max((numbers[name, k] for name in lines), default=0.0)
     title = max(names.width(names.unit("h", k, i, net.depth), FONT) for i in column.units)
-    texts = [sign + 6 + number, title, *(names.width(t, FONT) - 8 for t in heading(net, k))]
+    texts = [sign + 5 + number, title, *(names.width(t, FONT) - 8 for t in heading(net, k))]
     if column.more:
         texts.append(names.width(fold_note(column), FONT) - 2 * PAD)
     return max(texts) + 2 * PAD
@@ -156,26 +175,30 @@ def fold_note(column: Column) -> str:
     return f"⋮ {column.more:,} more"
 
 
+def _room(columns: Sequence[Column], k: int, pitch: float) -> int:
+    """How many lines the label of an edge to layer k has room for."""
+    n = len(columns[k - 1].units)
+    return int((pitch / (n + 1) - APART) / LINE) if n <= MOST_LABELLED else 0
+
+
 def _gap(
-    net: Network,
     known: Quantities,
     columns: Sequence[Column],
     k: int,
-    pitch: float,
+    room: int,
     numbers: Mapping[Key, float],
+    mark: Mark | None,
 ) -> Gap:
     """As many lines as there is room for: the weight, then its gradient, then its name."""
-    n, above = len(columns[k - 1].units), columns[k].units
-    room = int((pitch / (n + 1) - APART) / LINE) if n <= MOST_LABELLED else 0
-    given = [name for name in OF_EDGE if (name, k) in known][:room]
-    wide = [numbers[name, k] for name in given]
-    if "∇W" in given:
-        wide[-1] += names.width("∇ ", FONT)
-    if given and room > len(given):
-        wide.append(names.width(names.symbol("W", k, above[-1], columns[k - 1].units[-1]), FONT))
-        given.insert(0, "name")
-    return Gap(tuple(given), max(wide, default=0.0) + 6)
-
-
-def _gap_width(gap: Gap) -> float:
-    return LEAD + gap.label + ARRIVE if gap.lines else BARE_GAP
+    only = None
+    if room == 0 and mark is not None and mark.layer == k and mark.j is not None:
+        room, only = 3, (mark.i, mark.j)
+    lines = [name for name in OF_EDGE if (name, k) in known][:room]
+    wide = [numbers[name, k] for name in lines]
+    if "∇W" in lines:
+        wide[-1] += names.width("∇ ", BOLD * FONT)
+    if lines and room > len(lines):
+        i, j = only or (columns[k].units[-1], columns[k - 1].units[-1])
+        wide.append(names.width(names.symbol("W", k, i, j), FONT))
+        lines.insert(0, "name")
+    return Gap(tuple(lines), max(wide, default=0.0) + 4, only)

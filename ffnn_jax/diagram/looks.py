@@ -8,7 +8,7 @@ STYLE = """
     --panel: #20262d; }
 }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 76rem; background: var(--page);
+body { margin: 0 auto; padding: 0.5rem; max-width: 76rem; background: var(--page);
   color: var(--text); font: 1rem/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif;
   overflow-wrap: break-word; }
 h1 { font-size: 1.4rem; line-height: 1.2; margin: 0 0 0.4rem; }
@@ -29,13 +29,15 @@ svg { display: block; margin: 0 auto; }
   align-items: center; justify-content: center; padding: 0.6rem 0; background: var(--page);
   border-top: 1px solid var(--edge); }
 .controls[hidden] { display: none; }
-.controls p { margin: 0; min-width: 8.5rem; text-align: center; }
-button { min-width: 2.75rem; min-height: 2.75rem; font: inherit; color: var(--text);
+.controls p { margin: 0; flex: 1 0 100%; text-align: center; }
+button { padding: 0 0.7rem; min-width: 4rem; min-height: 2.75rem; font: inherit; color: var(--text);
   background: var(--panel); border: 1px solid var(--quiet); border-radius: 0.4rem;
   cursor: pointer; }
 button:disabled { opacity: 0.45; cursor: default; }
 :focus-visible { outline: 3px solid var(--key); outline-offset: 2px; }
 @media (min-width: 62rem) {
+  body { padding: 1rem; }
+  .controls p { flex: 0 0 16rem; }
   .step { display: grid; grid-template-columns: minmax(16rem, 24rem) minmax(0, 1fr); gap: 1.5rem; }
 }
 @media screen {
@@ -61,7 +63,7 @@ let now = 0;
 function show(number) {
   now = Math.max(0, Math.min(steps.length - 1, number));
   steps.forEach((step, i) => step.classList.toggle("now", i === now));
-  status.textContent = `Step ${now + 1} of ${steps.length}: ${steps[now].dataset.title}`;
+  status.innerHTML = steps[now].querySelector("h2").innerHTML;
   first.disabled = back.disabled = now === 0;
   last.disabled = on.disabled = now === steps.length - 1;
 }

@@ -5,11 +5,11 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ffnn_jax import checks
 from ffnn_jax.checkpoint.atomic import replace_file
 from ffnn_jax.diagram import drawing, formulas, looks, names
-from ffnn_jax.diagram.drawing import Mark, Scene
+from ffnn_jax.diagram.drawing import Scene
 from ffnn_jax.diagram.layout import OF_EDGE, arrange
+from ffnn_jax.diagram.marks import check_mark
 from ffnn_jax.diagram.quantities import Key, compute
 from ffnn_jax.diagram.selection import check_depth, columns
 from ffnn_jax.diagram.steps import Step, tell
@@ -17,12 +17,7 @@ from ffnn_jax.network import Network, Params, check_network
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 MOST_TOLD = 12  # numbers of a quantity in an alternative text
-BUTTONS = (
-    ("First step", "⏮"),
-    ("Step back", "◀"),
-    ("Next step", "▶"),
-    ("Last step", "⏭"),
-)
+BUTTONS = ("First", "← Back", "Next →", "Last")
 
 
 def write_backward_page(
@@ -66,32 +61,13 @@ def write_backward_page(
     if mark is not None and mark.j is not None:
         keep[mark.layer - 1] = (mark.j,)
     chosen = columns(net, known, keep)
-    layout = arrange(net, known, chosen, above=0, below=1)
-    empty: frozenset[Key] = frozenset()
-    scene = Scene(net, known, chosen, layout, empty, empty, mark)
-    page = _document(net, _pictures(scene, tell(net, known, chosen, mark)))
+    steps = tell(net, known, chosen, mark)
+    told = {key: array for key, array in known.arrays.items() if key != ("∇h", 0)}  # no room for ∇x
+    drawn = known._replace(arrays=told)
+    layout = arrange(net, drawn, chosen, mark=mark)
+    scene = Scene(net, drawn, chosen, layout, frozenset(), frozenset(), mark)
+    page = _document(net, _pictures(scene, steps))
     replace_file(path, lambda file: file.write(page.encode("utf-8")))
-
-
-def check_mark(net: Network, weight: Any) -> Mark:
-    """(layer, i, j) or (layer, i) inside the network, counted from 1."""
-    if not isinstance(weight, tuple | list) or len(weight) not in (2, 3):
-        raise TypeError(
-            f"weight: expected (layer, i, j) as in W_kij, or (layer, i) of a bias; got {weight!r}"
-        )
-    layer = _check_index("weight[0], the layer", weight[0], net.depth)
-    i = _check_index("weight[1], i", weight[1], net.sizes[layer])
-    if len(weight) == 2 or weight[2] is None:
-        return Mark(layer, i, None)
-    return Mark(layer, i, _check_index("weight[2], j", weight[2], net.sizes[layer - 1]))
-
-
-def _check_index(argument: str, index: Any, most: int) -> int:
-    told = f"expected 1 to {most} (counted from 1, as in the lecture)"
-    index = checks.check_int_from(-(2**63), argument, index)
-    if not 1 <= index <= most:
-        raise ValueError(f"{argument}: {told}, got {index}")
-    return index
 
 
 class Picture(NamedTuple):
@@ -136,15 +112,11 @@ def _new_numbers(scene: Scene, step: Step) -> str:
 
 
 def _document(net: Network, pictures: Sequence[Picture]) -> str:
-    title = f"Backprop, step by step: {'-'.join(map(str, net.sizes))}"
+    title = f"Backprop, step by step: {' → '.join(map(str, net.sizes))}"
     kinds = ", ".join(dict.fromkeys(net.activations)) or "no hidden layer"
     about = f"{kinds}; output {net.output}; loss {formulas.loss_name(net)}."
     items = (_item(number, len(pictures), *each) for number, each in enumerate(pictures, start=1))
-    buttons = [
-        f'<button type="button" aria-label="{name}" title="{name}">{sign}</button>'
-        for name, sign in BUTTONS
-    ]
-    buttons.insert(2, '<p role="status" aria-live="polite"></p>')
+    buttons = "".join(f'<button type="button">{name}</button>' for name in BUTTONS)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
@@ -155,7 +127,8 @@ def _document(net: Network, pictures: Sequence[Picture]) -> str:
         f'<p class="quiet">{html.escape(about)} What is new in a step stands in a box. '
         "Numbers are rounded to three digits.</p></header>\n"
         f'<main><ol class="steps">\n{"".join(items)}</ol></main>\n'
-        f'<nav class="controls" aria-label="Steps" hidden>{"".join(buttons)}</nav>\n'
+        f'<nav class="controls" aria-label="Steps" hidden>'
+        f'<p role="status" aria-live="polite"></p>{buttons}</nav>\n'
         f"<script>{looks.SCRIPT}</script>\n</body>\n</html>\n"
     )
 
@@ -170,9 +143,8 @@ def _item(number: int, count: int, step: Step, svg: str) -> str:
             ("example", step.example),
         )
     )
-    plain = html.escape(names.as_plain(step.title), quote=True)
     return (
-        f'<li class="step" id="step-{number}" data-title="{plain}">\n'
+        f'<li class="step" id="step-{number}">\n'
         f'<div><h2><span class="count">Step {number} of {count}</span> '
         f"{names.as_html(step.title)}</h2>\n{texts}</div>\n"
         f'<figure class="scroll" role="region" tabindex="0" aria-label="Picture of step {number}">'

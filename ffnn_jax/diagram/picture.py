@@ -53,7 +53,7 @@ def draw_network(
     known = compute(net, params, x, y)
     chosen = columns(net, known)
     loss = [] if known.loss is None else [f"ℒ = {names.short(known.loss, 4)}"]
-    layout = arrange(net, known, chosen, above=len(loss) + (title is not None), below=1)
+    layout = arrange(net, known, chosen, above=len(loss) + (title is not None))
     above = [*([_cut(title, layout.width - 16)] if title is not None else []), *loss]
     scene = drawing.Scene(net, known, chosen, layout, frozenset(known.arrays))
     words = describe(net, known, chosen)

@@ -83,7 +83,7 @@ def _check_example(net: Network, x: Any, y: Any) -> None:
         network.check_examples(net, x, y, None)
 
 
-def _wide(array: Any) -> np.ndarray:
+def _wide(array: Any) -> Any:
     """Floating numbers in float64, others as they are."""
     array = np.asarray(array)
     return array.astype(np.float64) if jnp.issubdtype(array.dtype, jnp.floating) else array

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ffnn_jax.diagram import formulas, names, selection
-from ffnn_jax.diagram.drawing import Mark
+from ffnn_jax.diagram.marks import Mark
 from ffnn_jax.diagram.names import factor, short, unit
 from ffnn_jax.diagram.quantities import Key, Quantities
 from ffnn_jax.network import Network
@@ -111,9 +111,9 @@ def _forward(story: Story, k: int) -> Step:
         f"{story.name('a', k, i)} = {total} = {short(story.value('a', k, i))},   "
         f"{story.name('h', k, i)} = {short(story.value('h', k, i))}"
     )
-    rule = table[kind].replace("{L}", f"{{{k}}}") if kind in table else f"{kind}(a)"
+    rule = ": " + table[kind].replace("{L}", f"{{{k}}}") if kind in table else ""
     what = "the output function O" if last else "the activation g"
-    words = f"Layer {k} weighs what is below it; {what} is {kind}: {rule}."
+    words = f"Layer {k} weighs what is below it; {what} is {kind}{rule}."
     return Step(f"a_{{{k}}} and {h}", formula, words, example, (("a", k), ("h", k)))
 
 
