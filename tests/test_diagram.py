@@ -339,7 +339,7 @@ def test_bad_title():
 @pytest.mark.parametrize(
     ("weight", "kind", "match"),
     [
-        ((0, 1, 1), ValueError, r"layer: expected 1 to 2 \(counted from 1, as in the lecture\), got"),
+        ((0, 1, 1), ValueError, r"layer: expected 1 to 2 \(counted from 1, as in the lecture\)"),
         ((3, 1, 1), ValueError, "layer: expected 1 to 2"),
         ((1, 4, 1), ValueError, "i: expected 1 to 3"),
         ((1, 3, 3), ValueError, "j: expected 1 to 2"),
