@@ -29,7 +29,7 @@ PAGES = {
     "deep": (ffnn.Network((5, *(3,) * 11, 1), "gelu"), None),
 }
 # Presses and clicks, and what is then seen: one step, and which.
-PRESSES = """<script>
+PRESSES = """<script>{
 const seen = [];
 const now = () => [...document.querySelectorAll(".step")].flatMap(
   (step, i) => step.getBoundingClientRect().height ? [i + 1] : []).join("+");
@@ -40,7 +40,7 @@ seen.push(now());
 for (const button of document.querySelectorAll("button")) { button.click(); seen.push(now()); }
 seen.push(document.querySelector("[role=status]").textContent);
 console.log("seen " + seen.join(" "));
-</script>"""
+}</script>"""
 
 
 def one(net):
