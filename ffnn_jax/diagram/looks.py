@@ -64,6 +64,11 @@ function show(number) {
   now = Math.max(0, Math.min(steps.length - 1, number));
   steps.forEach((step, i) => step.classList.toggle("now", i === now));
   status.innerHTML = steps[now].querySelector("h2").innerHTML;
+  const box = steps[now].querySelector(".scroll"), fresh = box.querySelector(".fresh");
+  if (fresh) {
+    const middle = box.getBoundingClientRect().left + box.clientWidth / 2;
+    box.scrollLeft += fresh.getBoundingClientRect().left - middle;
+  }
   first.disabled = back.disabled = now === 0;
   last.disabled = on.disabled = now === steps.length - 1;
 }
