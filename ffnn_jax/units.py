@@ -97,7 +97,7 @@ def update_ratios(before: Params, after: Params) -> list[float]:
       >>> from ffnn_jax.units import update_ratios
       >>> before = ffnn.init(ffnn.Network((3, 4, 2)), jax.random.key(0))
       >>> after = jax.tree.map(lambda t: 1.125 * t, before)
-      >>> update_ratios(before, after)
+      >>> [round(ratio, 3) for ratio in update_ratios(before, after)]
       [0.125, 0.125]
     """
     sizes = _sizes_of("before", before)

@@ -5,6 +5,7 @@ bold in a box, what is marked has a broad band, and each number stands there whe
 """
 
 import html
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -186,8 +187,8 @@ def _edge(scene: Scene, weight: tuple[int, int, int], way: str, largest: float) 
     """A line as thick as the weight is large, dashed where it is negative."""
     k, i, j = weight
     W = float(scene.known.of("W", k)[i - 1, j - 1])
-    size = min(abs(W) / largest, 1.0) if largest > 0 else 0.0
-    thick = THIN + (THICK - THIN) * (size if size == size else 1.0)
+    size = abs(W) / largest if largest > 0 else 0.0
+    thick = THIN + (THICK - THIN) * (1.0 if math.isnan(size) else min(size, 1.0))
     kind = "edge minus" if W < 0 else "edge"
     marked = scene.mark is not None and scene.mark.has_edge(k, i, j)
     if scene.mark is not None and not marked:
