@@ -49,6 +49,7 @@ ROOMS = [
     "calibration",
     "units",
     "plots",
+    "explain",
     "report",
     "interop",
     "tabular",
