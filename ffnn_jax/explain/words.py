@@ -99,7 +99,7 @@ def _output_layer(found: "Responsibility") -> Section:
     named = found.outputs
     if len(named) > found.strongest:
         named = sorted(named, key=attrgetter("size"), reverse=True)[: found.strongest]
-    lines = [_rule(found), *_named(named, len(found.outputs), "outputs", f"a_{L}")]
+    lines = [_rule(found), *_named(found, named, len(found.outputs), "outputs", L)]
     tell = _output if _is_one(found) else _output_of_batch
     lines += [tell(found, one) for one in named]
     if not found.layers[-1].grad_a:
@@ -148,7 +148,7 @@ def _hidden_layer(found: "Responsibility", k: int) -> Section:
     if layer.ratio is not None:
         norms += f", {number(layer.ratio)} times ‖∇a_{k + 1}‖"
     count = len(layer.sizes)
-    lines = [norms + FLOWS[layer.flow], *_named(layer.units, count, "units", f"a_{k}")]
+    lines = [norms + FLOWS[layer.flow], *_named(found, layer.units, count, "units", k)]
     tell = _unit if _is_one(found) else _unit_of_batch
     in_order = attrgetter("unit") if count <= found.strongest else None
     named = sorted(layer.units, key=in_order) if in_order else layer.units
@@ -218,6 +218,8 @@ def _strongest_weights(found: "Responsibility", layer: "LayerResponsibility") ->
     count = found.gradients.params[k - 1].W.size
     if len(named) == count:
         return told
+    if len(named) < found.strongest:
+        return f"{told}; all others are 0"
     held = percent(sum(one.share for one in named))
     return f"the strongest {len(named)} of {count:,}, with {held} of Σ|∇W_{k}|: {told}"
 
@@ -277,12 +279,14 @@ def _only_as_good_as(k: int) -> str:
     return f"I am only as good as W_{k}, b_{k} and {below}."
 
 
-def _named(some: Sequence[Any], count: int, things: str, of: str) -> list[str]:
-    """What those that are named hold together; nothing where all are, or none is."""
-    if len(some) in (0, count):
+def _named(
+    found: "Responsibility", some: Sequence[Any], count: int, things: str, k: int
+) -> list[str]:
+    """What those that are named hold together, where others of layer k hold something too."""
+    if count <= found.strongest or len(some) < found.strongest:
         return []
     share = percent(sum(one.share for one in some))
-    return [f"the strongest {len(some)} of {count:,} {things}, with {share} of Σ|∇{of}|:"]
+    return [f"the strongest {len(some)} of {count:,} {things}, with {share} of Σ|∇a_{k}|:"]
 
 
 def _target(
