@@ -219,9 +219,9 @@ def test_nothing_to_answer_for():
 
 STORY = """\
 ℒ = 1. Who is responsible?
-The output layer: ŷ = a_2, loss squared_error
+The output layer, L = 2: ŷ = a_2, loss squared_error
   ∇a_2 = 2(ŷ − y)
-  ŷ_1 = 6 and it ought to be 5: ∂ℒ/∂ŷ_1 = 2, ∂ℒ/∂a_21 = 2
+  ŷ = 6 and it ought to be 5: ∂ℒ/∂ŷ = 2, ∂ℒ/∂a_L1 = 2
   “I take responsibility for my part. But I am only as good as W_2, b_2 and h_1.”
 h_1 = relu(a_1)
   ‖∇h_1‖ = 6.32, and through g′ ‖∇a_1‖ = 6, 3 times ‖∇a_2‖
@@ -231,7 +231,7 @@ h_1 = relu(a_1)
 And now the weights and biases, which take full responsibility
   ‖∇ℒ‖ = 14.1, over all weights and biases
   ‖∇W_2‖ = 4, ‖∇b_2‖ = 2: 10 % of ‖∇ℒ‖²
-  ∂ℒ/∂W_211 = 4; all others are 0
+  ∂ℒ/∂W_L11 = 4; all others are 0
   ‖∇W_1‖ = 12, ‖∇b_1‖ = 6: 90 % of ‖∇ℒ‖²
   ∂ℒ/∂W_111 = 12; all others are 0
 On the way down
@@ -254,8 +254,8 @@ def test_the_output_of_the_notes():
     last = [[1.0], [2.0]], [math.log(0.89) - h_2, math.log(0.11) - 2 * h_2]
     params = layers(([[1.0]], [0.0]), ([[1.0]], [0.0]), last)
     said = str(responsibility(net, params, jnp.ones(1), jnp.array(1)))
-    assert "ŷ_1 = 0.89 and it ought to be 0: ∂ℒ/∂ŷ_1 = 0, ∂ℒ/∂a_31 = 0.89" in said
-    assert "ŷ_2 = 0.11 and it ought to be 1: ∂ℒ/∂ŷ_2 = −9.09, ∂ℒ/∂a_32 = −0.89" in said
+    assert "ŷ_1 = 0.89 and it ought to be 0: ∂ℒ/∂ŷ_1 = 0, ∂ℒ/∂a_L1 = 0.89" in said
+    assert "ŷ_2 = 0.11 and it ought to be 1: ∂ℒ/∂ŷ_2 = −9.09, ∂ℒ/∂a_L2 = −0.89" in said
     for k, below in ((3, "h_2"), (2, "h_1"), (1, "x")):
         assert f"only as good as W_{k}, b_{k} and {below}.”" in said
 
@@ -306,7 +306,7 @@ def test_a_loss_of_ones_own():
     params = layers(([[1.0, 0.0], [0.0, 1.0]], [0.0, 0.0]))
     found = responsibility(net, params, jnp.ones(2), {"size": jnp.array(3.0)})
     assert found.outputs[0].y is None
-    assert "ŷ_1 = 1: ∂ℒ/∂ŷ_1 = 3, ∂ℒ/∂a_11 = 3" in str(found)
+    assert "ŷ_1 = 1: ∂ℒ/∂ŷ_1 = 3, ∂ℒ/∂a_L1 = 3" in str(found)
 
 
 def test_of_many_the_strongest_are_named_and_what_they_hold():

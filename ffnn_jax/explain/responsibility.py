@@ -115,7 +115,7 @@ def _of_each_example(at: Truth, y: Any) -> tuple[np.ndarray, np.ndarray]:
     """(ℓ_n, ‖g_n‖), each (N,)."""
     net = dataclasses.replace(at.net, dropout=0.0)
     with jax.enable_x64(True):
-        params = tuple(Layer(W, b) for W, b in zip(at.W, at.b, strict=True))
+        params = tuple(Layer(*map(to_float64, pair)) for pair in zip(at.W, at.b, strict=True))
         x = at.h[0].reshape(*at.batch, -1)
         found = _losses_and_norms(net, params, x, jax.tree.map(to_float64, y))
         losses, norms = (np.asarray(t, np.float64).reshape(-1) for t in found)

@@ -12,6 +12,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ffnn_jax.comparison.quantities import Quantity, formula_of
+from ffnn_jax.explain import digits
+from ffnn_jax.explain.symbols import Symbols, derivative
 from ffnn_jax.losses import SMOOTHED, parts_of
 from ffnn_jax.network import loss_of
 
@@ -106,7 +108,8 @@ def _output_layer(found: "Responsibility") -> Section:
         lines.append("“Nothing is asked of me, so I ask nothing of those below me.”")
     else:
         lines.append(f"“I take responsibility for my part. But {_only_as_good_as(L)}”")
-    return Section(f"The output layer: ŷ = {of}, loss {loss_of(net).name}", lines)
+    title = f"The output layer, L = {L}: ŷ = {of}, loss {loss_of(net).name}"
+    return Section(title, lines)
 
 
 def _rule(found: "Responsibility") -> str:
@@ -120,26 +123,30 @@ def _rule(found: "Responsibility") -> str:
 
 def _output(found: "Responsibility", one: "OutputResponsibility") -> str:
     """An output at one example."""
-    L, j = found.net.depth, one.output
-    yhat = f"ŷ_{j} = {number(one.yhat)}"
+    of, j = _symbols(found), one.output
+    yhat = f"{of.yhat(j)} = {number(one.yhat)}"
     family, target = _target(found, one)
     if one.y is None:
         pass
     elif family == "poisson":
-        yhat += f", so e^ŷ_{j} = {number(_exp(one.yhat))}, and it ought to be {number(one.y)}"
+        yhat += (
+            f", so e^{of.yhat(j)} = {number(_exp(one.yhat))}, and it ought to be {number(one.y)}"
+        )
     elif target is None:
-        yhat += f" and y_{j} = {number(one.y)}"
+        yhat += f" and {of.y(j)} = {number(one.y)}"
     else:
         yhat += f" and it ought to be {number(target)}"
-    gradients = f"∂ℒ/∂ŷ_{j} = {number(one.grad_yhat)}"
-    return f"{yhat}: {gradients}, ∂ℒ/∂{symbol('a', L, j)} = {number(one.grad_a)}"
+    gradient = f"{derivative('ℒ', of.yhat(j))} = {number(one.grad_yhat)}"
+    below = derivative("ℒ", of.a(found.net.depth, j))
+    return f"{yhat}: {gradient}, {below} = {number(one.grad_a)}"
 
 
 def _output_of_batch(found: "Responsibility", one: "OutputResponsibility") -> str:
     """An output over a batch: what it is on average, and how hard it is asked to change."""
-    L, j = found.net.depth, one.output
-    target = "" if one.y is None else f" and y_{j} {number(one.y)}"
-    return f"ŷ_{j} is {number(one.yhat)}{target} on average: {_sums(L, j, one)}"
+    of, j = _symbols(found), one.output
+    target = "" if one.y is None else f" and {of.y(j)} {number(one.y)}"
+    sums = _sums(found, found.net.depth, j, one)
+    return f"{of.yhat(j)} is {number(one.yhat)}{target} on average: {sums}"
 
 
 def _hidden_layer(found: "Responsibility", k: int) -> Section:
@@ -152,33 +159,35 @@ def _hidden_layer(found: "Responsibility", k: int) -> Section:
     tell = _unit if _is_one(found) else _unit_of_batch
     in_order = attrgetter("unit") if count <= found.strongest else None
     named = sorted(layer.units, key=in_order) if in_order else layer.units
-    lines += [tell(k, one) for one in named]
+    lines += [tell(found, k, one) for one in named]
     lines += _quiet_units(found, layer)
     if layer.grad_a:
         lines.append(f"“{_only_as_good_as(k)[0].upper()}{_only_as_good_as(k)[1:]}”")
     return Section(f"h_{k} = {layer.activation}(a_{k})", lines)
 
 
-def _unit(k: int, one: "UnitResponsibility") -> str:
+def _unit(found: "Responsibility", k: int, one: "UnitResponsibility") -> str:
     """A hidden unit at one example."""
-    h, a = symbol("h", k, one.unit), symbol("a", k, one.unit)
+    h, a = _symbols(found).h(k, one.unit), _symbols(found).a(k, one.unit)
     return (
-        f"{h} = {number(one.h)}: ∂ℒ/∂{h} = {number(one.grad_h)}, times g′({a}) = "
-        f"{number(one.slope)} is ∂ℒ/∂{a} = {number(one.grad_a)}"
+        f"{h} = {number(one.h)}: {derivative('ℒ', h)} = {number(one.grad_h)}, times g′({a}) = "
+        f"{number(one.slope)} is {derivative('ℒ', a)} = {number(one.grad_a)}"
     )
 
 
-def _unit_of_batch(k: int, one: "UnitResponsibility") -> str:
+def _unit_of_batch(found: "Responsibility", k: int, one: "UnitResponsibility") -> str:
     """A hidden unit over a batch."""
-    h = symbol("h", k, one.unit)
-    return f"{h} is {number(one.h)} on average: {_sums(k, one.unit, one)}"
+    h = _symbols(found).h(k, one.unit)
+    return f"{h} is {number(one.h)} on average: {_sums(found, k, one.unit, one)}"
 
 
-def _sums(k: int, i: int, one: "OutputResponsibility | UnitResponsibility") -> str:
-    a = symbol("a", k, i)
+def _sums(
+    found: "Responsibility", k: int, i: int, one: "OutputResponsibility | UnitResponsibility"
+) -> str:
+    of = _symbols(found)
     return (
-        f"Σ|∂ℒ/∂{a}| = {number(one.size)} ({percent(one.share)} of the layer), "
-        f"in sum ∂ℒ/∂{symbol('b', k, i)} = {number(one.grad_a)}"
+        f"Σ|{derivative('ℒ', of.a(k, i))}| = {number(one.size)} ({percent(one.share)} of the "
+        f"layer), in sum {derivative('ℒ', of.b(k, i))} = {number(one.grad_a)}"
     )
 
 
@@ -211,9 +220,9 @@ def _weights(found: "Responsibility") -> Section:
 
 
 def _strongest_weights(found: "Responsibility", layer: "LayerResponsibility") -> str:
-    k, named = layer.layer, layer.weights
+    of, k, named = _symbols(found), layer.layer, layer.weights
     told = ", ".join(
-        f"∂ℒ/∂{symbol('W', k, one.i, one.j)} = {number(one.gradient)}" for one in named
+        f"{derivative('ℒ', of.W(k, one.i, one.j))} = {number(one.gradient)}" for one in named
     )
     count = found.gradients.params[k - 1].W.size
     if len(named) == count:
@@ -306,10 +315,8 @@ def _target(
     return family, one.y
 
 
-def symbol(name: str, k: int, *indices: int) -> str:
-    """Such as W_112; with commas where a number has two digits: W_1,12,3."""
-    numbers = (k, *indices)
-    return f"{name}_{(',' if max(numbers) > 9 else '').join(map(str, numbers))}"
+def _symbols(found: "Responsibility") -> Symbols:
+    return Symbols(found.net.depth, found.net.sizes[-1], label=None, thin=False)
 
 
 def number(value: float) -> str:
@@ -321,7 +328,7 @@ def number(value: float) -> str:
 
 def percent(share: float) -> str:
     """Such as 12.3 %."""
-    return f"{number(100 * share)} %"
+    return digits.percent(share).replace("-", "−")
 
 
 def _exp(value: float) -> float:
