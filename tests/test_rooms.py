@@ -50,6 +50,7 @@ ROOMS = [
     "units",
     "plots",
     "explain",
+    "diagram",
     "report",
     "interop",
     "tabular",
