@@ -1,4 +1,4 @@
-"""`explain`: the chain rule of one weight of a trained network, and who is responsible for a loss."""
+"""`explain`: the chain rule of a weight of a trained network, and who is responsible for a loss."""
 
 import argparse
 import sys
@@ -131,8 +131,10 @@ def _source(arguments: argparse.Namespace, model: Model) -> Source:
     settings = model.metadata["settings"]
     try:
         return read_source(settings["file"], arguments.target or settings["target"] or None)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}; the run learned from it: give FILE instead") from None
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{settings['file']}: the run learned from it, and it is not there; give FILE instead"
+        ) from None
 
 
 def _one(model: Model, source: Source, number: int, unknown: str) -> _Rows:
