@@ -69,7 +69,7 @@ def test_the_weight_and_the_story_of_a_row(run, capsys):
     out = said([run, "--example", 7, "--weight", "1,2,1"], capsys).out
     model, x, y = row(run, 7)
     assert out.startswith(f"example 7 of {run / 't.csv'}: kind is ")
-    assert "probabilities: ŷ_1 large, ŷ_2 small\nx_1 is 'petal'\n" in out
+    assert "probabilities: ŷ_1 of large, ŷ_2 of small\nx_1 is 'petal'\n" in out
     assert plainly(explain_weight, model.net, model.params, x, y, layer=1, i=2, j=1) in out
     assert out.endswith(f"\n\n{plainly(responsibility, model.net, model.params, x, y)}\n")
 

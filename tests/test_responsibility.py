@@ -145,6 +145,14 @@ def test_quiet_units_are_those_of_unit_statistics():
     )
 
 
+def test_an_example_of_weight_0_wakes_nobody():
+    net = ffnn.Network((1, 1, 1))
+    params = layers(([[1.0]], [0.0]), ([[1.0]], [0.0]))
+    x, y = jnp.array([[-1.0], [1.0]]), jnp.zeros((2, 1))
+    for weights, dead in ((None, ()), (jnp.array([1.0, 0.0]), (1,))):
+        assert responsibility(net, params, x, y, weights=weights).layers[0].dead == dead
+
+
 # Where it dies, explodes and cancels -------------------------------------------------------------
 
 

@@ -34,15 +34,20 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "explain",
         help="the chain rule of a weight with its numbers, and who is responsible for a loss",
-        description="The loss is that of the network alone: a penalty of the weights is not in it, "
-        "and nothing is dropped out. Everything is counted from 1, as in the lecture.",
+        description="The loss is the network's own: a penalty of the weights is not in it, and "
+        "nothing is dropped\nout. Everything is counted from 1, as in the lecture.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="RUN", help="a run folder, or its model.npz")
-    parser.add_argument("file", nargs="?", metavar="FILE", help="rows (those that it learned from)")
     parser.add_argument(
-        "--example", type=int, metavar="N", help="a row of the table (its first 1,000 as a batch)"
+        "file", nargs="?", metavar="FILE", help="another table than it learned from"
+    )
+    parser.add_argument(
+        "--example",
+        type=int,
+        metavar="N",
+        help="a row of the table; none: the first 1,000 as a batch",
     )
     parser.add_argument(
         "--weight", type=_indices, metavar="K,I,J", help="W_kij of layer k; K,I is the bias b_ki"
@@ -176,7 +181,9 @@ def _outputs(model: Model) -> str:
     """What the outputs stand for."""
     target = model.preparation.target
     if target.classes:
-        named = [f"ŷ_{k} {name}" for k, name in enumerate(target.classes[:MOST_CLASSES], start=1)]
+        named = [
+            f"ŷ_{k} of {name}" for k, name in enumerate(target.classes[:MOST_CLASSES], start=1)
+        ]
         more = ", …" if len(target.classes) > MOST_CLASSES else ""
         return f"probabilities: {', '.join(named)}{more}"
     if target.log:

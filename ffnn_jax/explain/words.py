@@ -186,8 +186,8 @@ def _sums(
 ) -> str:
     of = _symbols(found)
     return (
-        f"Σ|{derivative('ℒ', of.a(k, i))}| = {number(one.size)} ({percent(one.share)} of the "
-        f"layer), in sum {derivative('ℒ', of.b(k, i))} = {number(one.grad_a)}"
+        f"Σ|{derivative('ℒ', of.a(k, i))}| = {number(one.size)} ({percent(one.share)} of all), "
+        f"{derivative('ℒ', of.b(k, i))} = {number(one.grad_a)}"
     )
 
 
