@@ -102,8 +102,9 @@ def _weight(arguments: argparse.Namespace, model: Model, x: np.ndarray, y: Any) 
     explanation = explain_weight(
         model.net, model.params, x, y, layer=layer, i=i, j=j, strongest=arguments.strongest
     )
-    of_input = layer == 1 and j is not None
-    about = [f"x_{j} is {model.preparation.input_names[j - 1]!r}"] if of_input else []
+    about = []
+    if layer == 1 and j is not None:
+        about.append(f"x_{j} is {model.preparation.input_names[j - 1]!r}")
     return [*about, "", str(explanation)]
 
 

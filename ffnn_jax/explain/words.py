@@ -157,12 +157,13 @@ def _hidden_layer(found: "Responsibility", k: int) -> Section:
     count = len(layer.sizes)
     lines = [norms + FLOWS[layer.flow], *_named(found, layer.units, count, "units", k)]
     tell = _unit if _is_one(found) else _unit_of_batch
-    in_order = attrgetter("unit") if count <= found.strongest else None
-    named = sorted(layer.units, key=in_order) if in_order else layer.units
+    named = layer.units
+    if count <= found.strongest:  # few are told in their order, of many the strongest first
+        named = sorted(named, key=attrgetter("unit"))
     lines += [tell(found, k, one) for one in named]
     lines += _quiet_units(found, layer)
     if layer.grad_a:
-        lines.append(f"“{_only_as_good_as(k)[0].upper()}{_only_as_good_as(k)[1:]}”")
+        lines.append(f"“{_only_as_good_as(k)}”")
     return Section(f"h_{k} = {layer.activation}(a_{k})", lines)
 
 
