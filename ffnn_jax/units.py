@@ -75,6 +75,20 @@ def unit_statistics(
     ]
 
 
+def are_quiet(h: Any, slope: Any) -> tuple[Any, Any]:
+    """Which entries of a hidden layer are saturated, and which of those say nothing either.
+
+    Args:
+      h: (*batch, n_k), of JAX or NumPy.
+      slope: g′(a), shaped as h.
+
+    Returns:
+      (saturated, quiet): booleans, shaped as h. A unit that is quiet at every example is dead.
+    """
+    saturated = abs(slope) < QUIET
+    return saturated, saturated & (abs(h) < QUIET)
+
+
 def update_ratios(before: Params, after: Params) -> list[float]:
     """How far one step, or one epoch, has moved each layer: ‖W_k′ − W_k‖ / ‖W_k‖.
 
@@ -146,8 +160,7 @@ def _statistics(net, params, x, y, weights):
     for k, name in enumerate(net.activations, start=1):
         a, h, grad_a = tape.a[k - 1], tape.h[k], grads.a[k - 1]
         g = ACTIVATIONS[name]
-        saturated = jnp.abs(g.derivative(a if g.keep == "a" else h)) < QUIET
-        dead = saturated & (jnp.abs(h) < QUIET)
+        saturated, dead = are_quiet(h, g.derivative(a if g.keep == "a" else h))
         if weights is not None:
             dead |= jnp.expand_dims(weights == 0, -1)
         rows.append(
