@@ -27,6 +27,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "docstrings",
     "mathml",
     "repository_pages",
 ]
@@ -49,14 +50,12 @@ nb_merge_streams = True
 nb_render_markdown_format = "myst"
 
 # API
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
-autodoc_preserve_defaults = True
-autodoc_class_signature = "separated"
-napoleon_google_docstring = True
+autodoc_typehints = "none"  # signatures come from the source, see docstrings.py
+autodoc_class_signature = "mixed"
+python_maximum_signature_line_length = 80
 napoleon_numpy_docstring = False
-napoleon_use_rtype = False
 napoleon_use_ivar = True
 add_module_names = False
 
