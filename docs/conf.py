@@ -57,6 +57,7 @@ autodoc_class_signature = "mixed"
 python_maximum_signature_line_length = 80
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_use_rtype = False
 add_module_names = False
 
 # Looks

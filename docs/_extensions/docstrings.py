@@ -13,6 +13,7 @@ import textwrap
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyObject
 
 import ffnn_jax
 
@@ -86,6 +87,9 @@ def skip_field(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Listens to what autodoc finds."""
     app.setup_extension("sphinx.ext.autodoc")
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"  # as the docstrings call them; Sphinx says Variables
     app.connect("autodoc-process-docstring", process_docstring, priority=BEFORE_NAPOLEON)
     app.connect("autodoc-process-signature", process_signature)
     app.connect("autodoc-skip-member", skip_field)
