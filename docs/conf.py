@@ -11,7 +11,12 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE / "_extensions"), str(ROOT)]
-# Of the kernels that run the cells: this checkout, and figures of the processor as everywhere else.
+# The kernels that run the cells: of this checkout, on the CPU as everywhere in these pages, with a
+# profile of their own, so that nothing of the user's is read, and quiet but for errors.
+PROFILE = HERE / "_build" / "ipython" / "profile_default"
+PROFILE.mkdir(parents=True, exist_ok=True)
+(PROFILE / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 'ERROR'\n")
+os.environ["IPYTHONDIR"] = str(PROFILE.parent)
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 os.environ["JAX_PLATFORMS"] = "cpu"
 
@@ -32,7 +37,6 @@ extensions = [
     "repository_pages",
 ]
 exclude_patterns = ["_build", "_extensions", "lecture/exercises", "lecture/solutions"]
-nitpicky = False
 
 # Pages
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
@@ -45,7 +49,6 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_execution_timeout = 300
-nb_execution_excludepatterns = []
 nb_merge_streams = True
 nb_render_markdown_format = "myst"
 

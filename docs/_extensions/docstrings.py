@@ -16,7 +16,9 @@ from sphinx.application import Sphinx
 from sphinx.domains.python import PyObject
 
 import ffnn_jax
+from ffnn_jax import interop, plots
 
+PUBLIC = {name: f"{m.__name__}.{name}" for m in (plots, interop, ffnn_jax) for name in m.__all__}
 BEFORE_NAPOLEON = 400  # its priority is 500
 CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 MARKUP = re.compile(r"[*|\\]|(?<=\w)_(?!\w)")
@@ -31,8 +33,7 @@ def escaped(text: str) -> str:
 def code(match: re.Match[str]) -> str:
     """What stands between backticks: a link if it is a public name, else as it stands."""
     inside = " ".join(match[2].split())
-    known = inside in ffnn_jax.__all__
-    return f":py:obj:`{inside} <ffnn_jax.{inside}>`" if known else f"``{inside}``"
+    return f":py:obj:`{inside} <{PUBLIC[inside]}>`" if inside in PUBLIC else f"``{inside}``"
 
 
 def marked_up(paragraph: str) -> str:
