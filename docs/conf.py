@@ -42,8 +42,8 @@ exclude_patterns = ["_build", "_extensions", "lecture/exercises", "lecture/solut
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4  # links within a page, as GitHub has them
 
-# Code cells: run anew at each build, in the folder of their page; one that fails is a warning, and so
-# an error of the build, after all others were run
+# Code cells: run anew at each build, in the folder of their page; one that fails is a warning, and
+# so an error of the build, after all others were run
 nb_execution_mode = "force"
 nb_execution_show_tb = True
 nb_execution_timeout = 300

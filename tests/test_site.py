@@ -31,7 +31,9 @@ PAGES = sorted(
 FENCE = re.compile(r"^ *(`{3,}|~{3,}|:{3,}) *(\{[\w-]+\}|[\w-]+)?.*$", re.MULTILINE)
 CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?::[^\n]*\n)*(.*?)^```$", re.DOTALL | re.MULTILINE)
 
-# Which test runs the python blocks of a page; code cells are run below, and when the site is built.
+# Which test runs the python blocks of a page. Code cells are run when the site is built, those of
+# the book by test_book.py too, and the others below.
+BOOK = DOCS / "lecture"
 RUN_BY = {
     "README.md": "test_documents.py",
     "docs/checking.md": "test_checking_doc.py",
@@ -42,7 +44,7 @@ NOT_RUN = {
 }
 OTHER_FENCES = {"bash", "console", "text", "json", "latex", "math"}  # nothing that python runs
 
-RAISE_NOTHING = {"ffnn_jax.plots.shortened"}
+RAISE_NOTHING = {"ffnn_jax.plots.shortened"}  # it takes anything
 
 
 def name_of(page):
@@ -80,9 +82,20 @@ def test_code_has_no_other_name(page):
     assert len(CELL.findall(page.read_text())) == fences(page).count("{code-cell}")
 
 
+def test_the_cells_of_the_book_are_run_by_its_test():
+    cells = [page for page in BOOK.rglob("*.md") if "{code-cell}" in fences(page)]
+    if cells:
+        assert "code-cell" in (ROOT / "tests" / "test_book.py").read_text()
+    for page in cells:  # the one form that it looks for
+        openings = re.findall(r"^```\{code-cell\}.*$", page.read_text(), re.MULTILINE)
+        assert set(openings) == {"```{code-cell} python"}, page
+
+
 @pytest.mark.usefixtures("_standard_promotion")
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if "{code-cell}" in fences(page)], ids=name_of
+    "page",
+    [page for page in PAGES if "{code-cell}" in fences(page) and BOOK not in page.parents],
+    ids=name_of,
 )
 def test_cells_run(page, monkeypatch):
     """From top to bottom, as when the site is built, in the folder of the page."""
