@@ -57,6 +57,7 @@ autodoc_typehints = "none"  # signatures come from the source, see docstrings.py
 python_maximum_signature_line_length = 80
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # types stand in the signature
 napoleon_use_rtype = False
 add_module_names = False
 

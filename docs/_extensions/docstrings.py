@@ -7,6 +7,7 @@ stand as they do in the source.
 """
 
 import ast
+import dataclasses
 import inspect
 import re
 import textwrap
@@ -14,6 +15,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.domains.python import PyObject
+from sphinx.util.inspect import stringify_signature
 
 import ffnn_jax
 from ffnn_jax import interop, plots
@@ -22,6 +24,9 @@ PUBLIC = {name: f"{m.__name__}.{name}" for m in (plots, interop, ffnn_jax) for n
 BEFORE_NAPOLEON = 400  # its priority is 500
 CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 MARKUP = re.compile(r"[*|\\]|(?<=\w)_(?!\w)")
+UNTYPED = re.compile(
+    r"^(Returns|Yields):\n +"
+)  # napoleon takes what stands before a colon for a type
 SECTION = re.compile(r"(Args|Attributes|Examples?|Raises|Returns|Yields):$")
 
 
@@ -56,7 +61,7 @@ def restructured(docstring: str) -> str:
         elif set_in and not in_section:
             paragraphs += ["::", paragraph]
         else:
-            paragraphs.append(marked_up(paragraph))
+            paragraphs.append(UNTYPED.sub(r"\g<0>: ", marked_up(paragraph)))
     return "\n\n".join(paragraphs)
 
 
@@ -70,14 +75,27 @@ def process_docstring(
 def process_signature(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str, returns: str
 ) -> tuple[str, str | None] | None:
-    """The arguments of a function as its source has them; those of a class are left to Sphinx."""
-    if not (inspect.isfunction(obj) or inspect.ismethod(obj)):
-        return None
-    source = ast.parse(textwrap.dedent(inspect.getsource(obj))).body[0]
-    assert isinstance(source, ast.FunctionDef)
-    if source.args.args and source.args.args[0].arg in ("self", "cls"):
-        del source.args.args[0]
-    return f"({ast.unparse(source.args)})", source.returns and ast.unparse(source.returns)
+    """The arguments of a function or the fields of a record, with the types of the source."""
+    if inspect.isfunction(obj) or inspect.ismethod(obj):
+        source = parsed(obj)
+        if source.args.args and source.args.args[0].arg in ("self", "cls"):
+            del source.args.args[0]
+        return f"({ast.unparse(source.args)})", source.returns and ast.unparse(source.returns)
+    if dataclasses.is_dataclass(obj) or hasattr(obj, "_fields"):
+        types = {
+            ast.unparse(line.target): ast.unparse(line.annotation)
+            for line in parsed(obj).body
+            if isinstance(line, ast.AnnAssign)
+        }
+        made = inspect.signature(obj)
+        fields = [each.replace(annotation=types[each.name]) for each in made.parameters.values()]
+        return stringify_signature(inspect.Signature(fields)), None
+    return None
+
+
+def parsed(obj: Any) -> Any:
+    """The definition of a function or class in the source."""
+    return ast.parse(textwrap.dedent(inspect.getsource(obj))).body[0]
 
 
 def skip_field(
