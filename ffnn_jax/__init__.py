@@ -43,7 +43,9 @@ from ffnn_jax.data import (
     split,
     standardize,
 )
+from ffnn_jax.diagram import draw_network, write_backward_page
 from ffnn_jax.ensemble import FitMany, fit_many
+from ffnn_jax.explain import Responsibility, WeightExplanation, explain_weight, responsibility
 from ffnn_jax.fitting import Fit, NonFiniteLossError, fit
 from ffnn_jax.gradcheck import (
     Diagnosis,
@@ -90,7 +92,7 @@ from ffnn_jax.training import (
     train_epoch,
     train_step,
 )
-from ffnn_jax.units import unit_statistics
+from ffnn_jax.units import unit_statistics, update_ratios
 from ffnn_jax.weights import class_weights
 
 __all__ = [
@@ -116,6 +118,7 @@ __all__ = [
     "RateSearch",
     "Reliability",
     "Report",
+    "Responsibility",
     "Restored",
     "RuleReport",
     "RulesReport",
@@ -126,6 +129,7 @@ __all__ = [
     "Tape",
     "TrainState",
     "TransformReport",
+    "WeightExplanation",
     "append_metrics",
     "apply",
     "apply_autodiff",
@@ -134,6 +138,8 @@ __all__ = [
     "class_weights",
     "clipped_gradients",
     "compare_gradients",
+    "draw_network",
+    "explain_weight",
     "find_learning_rate",
     "fit",
     "fit_many",
@@ -168,6 +174,7 @@ __all__ = [
     "read_metrics",
     "read_table",
     "reliability",
+    "responsibility",
     "save",
     "smoothed_cross_entropy",
     "split",
@@ -177,6 +184,8 @@ __all__ = [
     "train_epoch",
     "train_step",
     "unit_statistics",
+    "update_ratios",
     "with_temperature",
+    "write_backward_page",
     "write_report",
 ]

@@ -12,8 +12,7 @@ from cases import examples
 from test_train_command import main
 
 import ffnn_jax as ffnn
-from ffnn_jax.explain import explain_weight
-from ffnn_jax.explain.responsibility import responsibility
+from ffnn_jax.explain import explain_weight, responsibility
 from ffnn_jax.tabular.models import load_model
 from ffnn_jax.tabular.preparation import Category, Number, Preparation, Target
 from ffnn_jax.tabular.settings import Settings

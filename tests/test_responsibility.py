@@ -11,7 +11,7 @@ import pytest
 from cases import examples
 
 import ffnn_jax as ffnn
-from ffnn_jax.explain.responsibility import responsibility
+from ffnn_jax.explain import responsibility
 from ffnn_jax.units import unit_statistics
 
 MIXED = ffnn.Network((4, 5, 6, 5, 3), activation=("gelu", "relu", "elu"), output="softmax")

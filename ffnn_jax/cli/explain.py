@@ -8,8 +8,7 @@ import numpy as np
 
 from ffnn_jax.cli.predict import check_kind
 from ffnn_jax.diagram import write_backward_page
-from ffnn_jax.explain import explain_weight
-from ffnn_jax.explain.responsibility import responsibility
+from ffnn_jax.explain import explain_weight, responsibility
 from ffnn_jax.tabular.models import Model, load_model
 from ffnn_jax.tabular.sources import Source, read_source
 from ffnn_jax.tabular.tables import TableError

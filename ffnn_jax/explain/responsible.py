@@ -73,7 +73,7 @@ def responsibility(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> import ffnn_jax as ffnn
-      >>> from ffnn_jax.explain.responsibility import responsibility
+      >>> from ffnn_jax.explain import responsibility
       >>> net = ffnn.Network((2, 2, 2), activation="tanh", output="softmax")
       >>> params = ffnn.init(net, jax.random.key(0))
       >>> found = responsibility(net, params, jnp.array([0.5, -1.0]), jnp.array(1))
