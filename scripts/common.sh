@@ -102,7 +102,7 @@ failed_install() {
 # prepare_venv DIR EXTRAS PYTHON [REQUIREMENTS...]: makes or reuses DIR with ffnn_jax[EXTRAS] in it.
 # PYTHON may be empty: then a venv that works is kept, whichever Python made it.
 prepare_venv() {
-  local dir=$1 extras=$2 python=$3 requirements why contents state began=$SECONDS
+  local dir=$1 extras=$2 python=$3 requirements why contents state installed began=$SECONDS
   shift 3
   read -r -a requirements <<<"$*"
   [ -z "$python" ] || choose_python "$python"
@@ -126,14 +126,20 @@ prepare_venv() {
     make_venv "$dir"
   fi
 
-  case $extras in dev) contents="dev test data" ;; test) contents="test data" ;; *) contents=$extras ;; esac
+  case $extras in
+    dev) contents="dev test data" ;;
+    test | docs) contents="$extras data" ;;
+    *) contents=$extras ;;
+  esac
   state="$dir
 $*
 $(cksum <"$ROOT/pyproject.toml")
 "
-  case $(cat "$dir/ffnn-installed" 2>/dev/null || true) in
+  installed=$(cat "$dir/ffnn-installed" 2>/dev/null || true)
+  case $installed in
     "$state"*"$extras"*) ;; # what is asked for is in there
     *)
+      case $installed in "$state"*) contents="$contents ${installed#"$state"}" ;; esac # pip removes nothing
       say "installing ffnn_jax[$extras]${*:+ with $*} (the first time takes a minute or more)"
       : >"$dir/ffnn-unfinished" || die "cannot write to $dir"
       "$dir/bin/python" -m pip install --no-input --disable-pip-version-check \

@@ -1,0 +1,1 @@
+"""Cross-entropy, from ŷ and safely from a_L."""

@@ -1,0 +1,1 @@
+"""∇a_L: through the output's Jacobian, and in one step."""

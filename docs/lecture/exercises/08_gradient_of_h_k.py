@@ -1,0 +1,1 @@
+"""∇h_k: the gradient with respect to the hidden units."""

@@ -1,0 +1,1 @@
+"""∇a_k: through g′ of sigmoid, tanh and relu."""

@@ -1,0 +1,1 @@
+"""Batches: the mean over N examples, and weights of examples."""

@@ -1,0 +1,1 @@
+"""The squared error, and the linear output."""

@@ -1,0 +1,1 @@
+"""Gradient descent: one step, and the loop."""

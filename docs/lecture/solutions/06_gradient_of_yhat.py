@@ -1,0 +1,1 @@
+"""∇ŷ: the gradient with respect to the output units."""
