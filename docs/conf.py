@@ -39,8 +39,8 @@ myst_heading_anchors = 4  # links within a page, as GitHub has them
 myst_links_external_new_tab = False
 suppress_warnings = ["myst.header"]  # pages of GitHub may begin below the first heading
 
-# Code cells: run anew at each build, in the folder of their page; one that fails ends the build
-nb_execution_mode = "force"
+# Code cells: run anew at each build, while the page is read, so that {eval} finds their values
+nb_execution_mode = "inline"
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_execution_timeout = 300
