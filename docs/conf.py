@@ -11,7 +11,12 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE / "_extensions"), str(ROOT)]
-# Of the kernels that run the cells: this checkout, and figures of the processor as everywhere else.
+# The kernels that run the cells: of this checkout, on the CPU as everywhere in these pages, with a
+# profile of their own, so that nothing of the user's is read, and quiet but for errors.
+PROFILE = HERE / "_build" / "ipython" / "profile_default"
+PROFILE.mkdir(parents=True, exist_ok=True)
+(PROFILE / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 'ERROR'\n")
+os.environ["IPYTHONDIR"] = str(PROFILE.parent)
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 os.environ["JAX_PLATFORMS"] = "cpu"
 
@@ -27,11 +32,11 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "docstrings",
     "mathml",
     "repository_pages",
 ]
 exclude_patterns = ["_build", "_extensions", "lecture/exercises", "lecture/solutions"]
-nitpicky = False
 
 # Pages
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
@@ -44,20 +49,18 @@ nb_execution_mode = "inline"
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_execution_timeout = 300
-nb_execution_excludepatterns = []
 nb_merge_streams = True
 nb_render_markdown_format = "myst"
 
 # API
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
-autodoc_preserve_defaults = True
-autodoc_class_signature = "separated"
-napoleon_google_docstring = True
+autodoc_typehints = "none"  # signatures come from the source, see docstrings.py
+autodoc_class_signature = "mixed"
+python_maximum_signature_line_length = 80
 napoleon_numpy_docstring = False
-napoleon_use_rtype = False
 napoleon_use_ivar = True
+napoleon_use_rtype = False
 add_module_names = False
 
 # Looks

@@ -52,10 +52,20 @@ def gradients(
 ) -> tuple[jax.Array, Gradients]:
     """The loss and every gradient of it, by one forward pass and one sweep.
 
-    Args and raises as `loss`.
+    Args:
+      net: the network.
+      params: its parameters, a tuple of `Layer(W, b)` of one floating dtype.
+      x: (*batch, n_0), as for `loss`.
+      y: as for `loss`.
+      weights: (*batch,), as for `loss`.
+      dropout_key: as for `loss`.
 
     Returns:
-      (ℒ, `Gradients`).
+      (ℒ, grads): the loss, a scalar, and the `Gradients` by name, each of the shape of what ℒ is
+      differentiated by.
+
+    Raises:
+      TypeError, ValueError: as `loss`.
     """
     params, h_0, y, w = network.as_examples(net, params, x, y, weights)
     network.check_dropout_key(net, dropout_key)

@@ -22,6 +22,12 @@ def describe(net: Network) -> dict[str, Any]:
 
     A loss of the user's own is described by its name alone: its functions cannot be stored.
 
+    Args:
+      net: the network.
+
+    Returns:
+      Its fields but for the plan, as strings, numbers and lists.
+
     Raises:
       TypeError: net is no Network.
 
@@ -44,6 +50,9 @@ def network_of(description: Any, *, loss: Loss | None = None) -> Network:
     Args:
       description: as from `describe`.
       loss: the `Loss` of that name, where the network had one of the user's own.
+
+    Returns:
+      A `Network`, equal to the one described.
 
     Raises:
       TypeError: the description is no dict, or loss no Loss.

@@ -51,6 +51,12 @@ def append_metrics(path: str | os.PathLike[str], records: Sequence[dict[str, Any
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The records of a file. Of those with the same "epoch", an int, the last one counts.
 
+    Args:
+      path: a file that `append_metrics` wrote.
+
+    Returns:
+      A dict for each record that counts, in their order.
+
     Raises:
       OSError: the file is not there or cannot be read.
       ValueError: a line is no JSON object or longer than 1 MiB; a torn last one is dropped.

@@ -282,7 +282,17 @@ def apply_autodiff(
 ) -> jax.Array:
     """ŷ as from `apply`, without a rule of ours: for jvp, forward mode, and comparison.
 
-    Args, returns and raises as `apply`.
+    Args:
+      net: the network.
+      params: its parameters, a tuple of `Layer(W, b)` of one floating dtype.
+      x: (*batch, n_0), as for `apply`.
+      dropout_key: as for `loss`.
+
+    Returns:
+      ŷ, (*batch, n_L), in the dtype of the parameters.
+
+    Raises:
+      TypeError, ValueError: as `apply`.
     """
     return forward(net, params, x, dropout_key=dropout_key).yhat
 
@@ -298,7 +308,19 @@ def loss_autodiff(
 ) -> jax.Array:
     """ℒ as from `loss`, without a rule of ours: for jvp, forward mode, and comparison.
 
-    Args, returns and raises as `loss`.
+    Args:
+      net: the network.
+      params: its parameters, a tuple of `Layer(W, b)` of one floating dtype.
+      x: (*batch, n_0), as for `loss`.
+      y: as for `loss`.
+      weights: (*batch,), as for `loss`.
+      dropout_key: as for `loss`.
+
+    Returns:
+      A scalar in the dtype of the parameters.
+
+    Raises:
+      TypeError, ValueError: as `loss`.
     """
     params, inputs, y, share = as_examples(net, params, x, y, weights)
     check_dropout_key(net, dropout_key)

@@ -86,6 +86,9 @@ def init_state(
       key: a PRNG key for the parameters and for the order of the data.
       params: parameters to start from; None draws them with `init`.
 
+    Returns:
+      A `TrainState` at step 0.
+
     Raises:
       TypeError, ValueError: the optimizer is none, the key is none, or params do not fit.
     """

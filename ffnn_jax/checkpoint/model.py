@@ -100,6 +100,12 @@ def load(path: str | os.PathLike[str], *, loss: Loss | None = None) -> tuple[Net
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The metadata given to `save` or `Checkpoints.save`, {} where there were none.
 
+    Args:
+      path: the file of a model or of a checkpoint.
+
+    Returns:
+      A dict of what JSON has.
+
     Raises:
       OSError: the file is not there or cannot be read.
       CheckpointError: it is not intact, or of a later version.

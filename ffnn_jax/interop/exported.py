@@ -118,6 +118,10 @@ def export_loss(
 def save_exported(path: str | os.PathLike, program: jax.export.Exported) -> None:
     """Writes a program with its derivative to one file, whole or not at all.
 
+    Args:
+      path: where to.
+      program: as from `export_apply` or `export_loss`.
+
     Raises:
       TypeError: program is none.
       ModuleNotFoundError: flatbuffers is not installed.
@@ -132,6 +136,12 @@ def save_exported(path: str | os.PathLike, program: jax.export.Exported) -> None
 
 def load_exported(path: str | os.PathLike) -> jax.export.Exported:
     """Reads what `save_exported` wrote; `jax.export.deserialize` of the file's bytes does the same.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The program, whose `.call` runs it.
 
     Raises:
       ExportedError: the file holds no such program.

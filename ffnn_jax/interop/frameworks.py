@@ -37,6 +37,9 @@ def from_flax(net: Network, variables: Any, *, order: Sequence[str] | None = Non
         the `nnx.state(model, nnx.Param)`.
       order: the names of the layers from input to output, where they are not numbered.
 
+    Returns:
+      A tuple of `Layer(W, b)`; a layer without a bias has b = 0.
+
     Raises:
       TypeError: net is no Network, or an array is not floating.
       ValueError: anything but dense layers, layers that do not fit the network, or an order that
@@ -71,7 +74,16 @@ def to_flax(
 def from_haiku(net: Network, tree: Any, *, order: Sequence[str] | None = None) -> Params:
     """The parameters of an `hk.nets.MLP`, or of a stack of `hk.Linear`.
 
-    Args, returns and raises as `from_flax`; the tree is what `transformed.init` returns.
+    Args:
+      net: the network they are for: haiku stores neither activations nor outputs.
+      tree: what `transformed.init` returns.
+      order: as for `from_flax`.
+
+    Returns:
+      A tuple of `Layer(W, b)`; a layer without a bias has b = 0.
+
+    Raises:
+      TypeError, ValueError: as `from_flax`.
     """
     return _from_tree(net, HAIKU, tree, order)
 
@@ -81,8 +93,18 @@ def to_haiku(
 ) -> Any:
     """Our parameters as haiku has them.
 
-    Args, returns and raises as `to_flax`; without `like` they are those of an `hk.nets.MLP`,
-    {"mlp/~/linear_0": {"w", "b"}}.
+    Args:
+      net: the network.
+      params: its parameters.
+      like: the tree to put them in; None: that of an `hk.nets.MLP`,
+        {"mlp/~/linear_0": {"w", "b"}}.
+      order: as for `from_flax`, of `like`.
+
+    Returns:
+      A tree as `like`, arrays of NumPy.
+
+    Raises:
+      TypeError, ValueError: as `to_flax`.
     """
     if like is not None:
         return _to_tree(net, HAIKU, params, like, order)
@@ -92,7 +114,16 @@ def to_haiku(
 def from_equinox(net: Network, module: Any, *, order: Sequence[str] | None = None) -> Params:
     """The parameters of an `eqx.nn.MLP`, or of a module of `eqx.nn.Linear`.
 
-    Args, returns and raises as `from_flax`.
+    Args:
+      net: the network they are for: its activations and output are not read off the module.
+      module: the `eqx.Module`.
+      order: as for `from_flax`.
+
+    Returns:
+      A tuple of `Layer(W, b)`; a layer without a bias has b = 0.
+
+    Raises:
+      TypeError, ValueError: as `from_flax`.
     """
     return _from_tree(net, EQUINOX, module, order)
 
@@ -102,7 +133,17 @@ def to_equinox(
 ) -> Any:
     """The module `like` with our parameters in it.
 
-    Args, returns and raises as `to_flax`.
+    Args:
+      net: the network.
+      params: its parameters.
+      like: the `eqx.Module` to put them in.
+      order: as for `from_flax`, of `like`.
+
+    Returns:
+      A module as `like`, arrays of NumPy.
+
+    Raises:
+      TypeError, ValueError: as `to_flax`.
     """
     return _to_tree(net, EQUINOX, params, like, order)
 
@@ -113,6 +154,9 @@ def from_keras(net: Network, weights: Sequence[Any]) -> Params:
     Args:
       net: the network they are for.
       weights: `model.get_weights()`: kernel and bias of each layer in turn.
+
+    Returns:
+      A tuple of `Layer(W, b)`.
 
     Raises:
       TypeError: net is no Network, weights no list, or an array is not floating.
@@ -133,6 +177,13 @@ def from_keras(net: Network, weights: Sequence[Any]) -> Params:
 
 def to_keras(net: Network, params: Params) -> list[np.ndarray]:
     """Our parameters for `model.set_weights`, a list of NumPy arrays.
+
+    Args:
+      net: the network.
+      params: its parameters.
+
+    Returns:
+      Kernel (n_{k−1}, n_k) and bias (n_k,) of each layer in turn.
 
     Raises:
       TypeError, ValueError: params do not fit the network.

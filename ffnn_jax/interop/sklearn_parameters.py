@@ -60,6 +60,13 @@ def from_sklearn(estimator: Any) -> tuple[Network, Params]:
 def to_sklearn(net: Network, params: Params) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Our parameters as (coefs_, intercepts_), to be set on a fitted estimator of these sizes.
 
+    Args:
+      net: the network.
+      params: its parameters.
+
+    Returns:
+      Two lists of NumPy arrays with one of each layer: (n_{k−1}, n_k), and (n_k,).
+
     Raises:
       TypeError, ValueError: params do not fit the network.
     """

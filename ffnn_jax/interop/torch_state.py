@@ -79,6 +79,9 @@ def from_torch_state(net: Network, state: Mapping[str, Any]) -> Params:
         are taken in the order of that number, others in the order in which they stand. A Linear
         without a bias has b = 0.
 
+    Returns:
+      A tuple of `Layer(W, b)`.
+
     Raises:
       TypeError: net is no Network, state no mapping, or an array is not floating.
       ValueError: anything but Linear layers, or layers that do not fit the network.
@@ -100,6 +103,9 @@ def to_torch(net: Network, params: Params) -> Any:
     Args:
       net: the network.
       params: its parameters, whose dtype the module has.
+
+    Returns:
+      The module, with the parameters in it.
 
     Raises:
       TypeError, ValueError: params do not fit the network.

@@ -62,6 +62,9 @@ STYLE = {
 def style():
     """Matplotlib's settings for a drawing, and for saving it, whatever the user's own are.
 
+    Returns:
+      A context manager: `with style(): ...`.
+
     Raises:
       ModuleNotFoundError: matplotlib is not installed.
     """
@@ -79,6 +82,13 @@ def shortened(name: Any, width: int = 16) -> str:
     """A name on one line, of at most so many letters, the last of them an ellipsis if it is cut.
 
     A letter of East Asian width counts two.
+
+    Args:
+      name: anything; its `str`, with what cannot be printed as spaces.
+      width: in letters, at least 1.
+
+    Returns:
+      The name, or its beginning and an ellipsis.
 
     Example:
       >>> shortened("mean radius of the nucleus", 12)

@@ -36,6 +36,9 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> "Figure":
     Returns:
       The figure; a cell is the darker the larger its share of its row. It is wider than `WIDTH`
       from about 17 classes on. Counts are written where they fit.
+
+    Raises:
+      ModuleNotFoundError: matplotlib is not installed.
     """
     counts = np.asarray(counts)
     K = len(counts)
@@ -94,6 +97,9 @@ def reliability(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray)
 
     Returns:
       The figure; the area of a dot goes with the number of examples.
+
+    Raises:
+      ModuleNotFoundError: matplotlib is not installed.
 
     Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2.
     """

@@ -32,6 +32,9 @@ def curves(
 
     Returns:
       The figure. Losses that fall to less than a twentieth are drawn on a logarithmic scale.
+
+    Raises:
+      ModuleNotFoundError: matplotlib is not installed.
     """
     from matplotlib.ticker import MaxNLocator
 

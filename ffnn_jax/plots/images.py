@@ -17,6 +17,12 @@ def picture(image: np.ndarray, low: float, high: float, *, map_name: str = "gray
       image: (height, width), or (height, width, 3 or 4) in colours.
       low, high: the values that are drawn as the darkest and the brightest.
       map_name: matplotlib's name of the colours of an image without.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ModuleNotFoundError: matplotlib is not installed.
     """
     from matplotlib.figure import Figure
 

@@ -31,6 +31,12 @@ def predicted_and_true(truth: np.ndarray, predicted: np.ndarray, unit: str) -> "
     Args:
       truth, predicted: (N,). Of more than `MOST_DOTS` so many are drawn, evenly chosen.
       unit: the name of the quantity.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ModuleNotFoundError: matplotlib is not installed.
     """
     chosen = np.linspace(0, len(truth) - 1, min(len(truth), MOST_DOTS)).round().astype(int)
     with style():
@@ -53,6 +59,12 @@ def residual_distribution(residuals: np.ndarray, unit: str) -> "Figure":
     Args:
       residuals: (N,).
       unit: the name of the quantity.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ModuleNotFoundError: matplotlib is not installed.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -89,6 +101,12 @@ def importance(
       means, spreads: (columns,), the mean over the repeats and their standard deviation.
       label: what the bars measure.
       share: whether they are shares, drawn in percent.
+
+    Returns:
+      The figure.
+
+    Raises:
+      ModuleNotFoundError: matplotlib is not installed.
     """
     with style():
         figure, axes = canvas(52 + 18 * max(len(names), 2), label, "")

@@ -59,6 +59,12 @@ class Model(NamedTuple):
 def load_model(path: str | os.PathLike[str]) -> Model:
     """The model of a file, or of a run folder.
 
+    Args:
+      path: a `model.npz` of `ffnn train`, or the folder of its run.
+
+    Returns:
+      The `Model`: the network, its parameters, and how columns become its inputs.
+
     Raises:
       OSError: it cannot be opened.
       CheckpointError: it is no model file, or damaged, or of a network alone.
