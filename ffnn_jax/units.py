@@ -13,15 +13,19 @@ says nothing and learns nothing. One rule for every activation, with the bound `
   sigmoid, softplus   |a| > 6.9; a < −6.9                  a < −6.9
   tanh, elu, selu     |a| > 4.1; a < −6.9; a < −7.5        never: |h| is then 1 or more, not 0
   identity, leaky     never: g′ is 1, or at least 0.01     never
+
+And how far a step moves each layer: ‖W_k′ − W_k‖ / ‖W_k‖.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from ffnn_jax import network
+from ffnn_jax import checks, network
 from ffnn_jax.activations import ACTIVATIONS
 from ffnn_jax.backprop import gradients
 from ffnn_jax.network import Network, Params, at_least_float32
@@ -67,6 +71,64 @@ def unit_statistics(
         {"layer": k, "activation": name, **{key: float(value) for key, value in row.items()}}
         for k, (name, row) in enumerate(zip(net.activations, columns, strict=True), start=1)
     ]
+
+
+def update_ratios(before: Params, after: Params) -> list[float]:
+    """How far one step, or one epoch, has moved each layer: ‖W_k′ − W_k‖ / ‖W_k‖.
+
+    About 1e-3 for a step is healthy; far above, the learning rate is too large, far below, too
+    small or the layer gets no gradient (Karpathy, CS231n, "Ratio of weights:updates"). It is of W
+    alone: b starts at 0, where a ratio says nothing.
+
+    Args:
+      before: the parameters, a tuple of `Layer(W, b)` of one floating dtype.
+      after: those after the step, of the same shapes.
+
+    Returns:
+      A ratio for each layer, k = 1 … L, no unit; inf where W_k was 0 and is no more.
+
+    Raises:
+      TypeError: no tuple of `Layer(W, b)`, or a dtype that is not floating.
+      ValueError: the shapes do not fit each other.
+
+    Example:
+      >>> import jax
+      >>> import ffnn_jax as ffnn
+      >>> from ffnn_jax.units import update_ratios
+      >>> before = ffnn.init(ffnn.Network((3, 4, 2)), jax.random.key(0))
+      >>> after = jax.tree.map(lambda t: 1.125 * t, before)
+      >>> update_ratios(before, after)
+      [0.125, 0.125]
+    """
+    sizes = _sizes_of("before", before)
+    checks.check_params(sizes, before)
+    if _sizes_of("after", after) != sizes:
+        raise ValueError(
+            f"after: expected the shapes of before, sizes {sizes}, got {_sizes_of('after', after)}"
+        )
+    checks.check_params(sizes, after)
+    ratios = _ratios([layer.W for layer in before], [layer.W for layer in after])
+    return [float(ratio) for ratio in ratios]
+
+
+def _sizes_of(argument: str, params: Any) -> tuple[int, ...]:
+    """(n_0, …, n_L) of parameters."""
+    layers = params if isinstance(params, tuple | list) else ()
+    shapes = [list(np.shape(getattr(layer, "W", None))) for layer in layers]
+    if not shapes or any(len(shape) != 2 for shape in shapes):
+        raise TypeError(
+            f"{argument}: expected a tuple of Layer(W, b), W of two axes, got {checks.kind(params)}"
+        )
+    return (shapes[0][1], *(shape[0] for shape in shapes))
+
+
+@jax.jit
+def _ratios(before: Sequence[jax.Array], after: Sequence[jax.Array]) -> list[jax.Array]:
+    ratios = []
+    for W, new in zip(before, after, strict=True):
+        size, step = jnp.linalg.norm(_wide(W)), jnp.linalg.norm(_wide(new) - _wide(W))
+        ratios.append(jnp.where(step == 0, 0, step / size))
+    return ratios
 
 
 @jax.jit

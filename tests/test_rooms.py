@@ -49,6 +49,7 @@ ROOMS = [
     "calibration",
     "units",
     "plots",
+    "diagram",
     "report",
     "interop",
     "tabular",

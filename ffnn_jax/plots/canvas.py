@@ -8,6 +8,7 @@ several sets them side by side. Colours are those of Okabe and Ito ("Color Unive
 Nothing here touches pyplot or the global settings.
 """
 
+import math
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -160,6 +161,17 @@ def few_ticks(axes: "Axes", *, y: bool = True) -> None:
     if y:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
         axes.yaxis.set_major_formatter(plain_numbers())
+
+
+def log_ticks(axes: "Axes") -> None:
+    """Ticks at powers of ten, at 2 and 5 times them too where there are few."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = axes.get_ylim()
+    between = (1.0, 2.0, 5.0) if math.log10(high / low) < 2.5 else (1.0,)
+    axes.yaxis.set_major_locator(LogLocator(subs=between, numticks=8))
+    axes.yaxis.set_major_formatter(plain_numbers())
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def legend(figure: "Figure", axes: "Axes") -> None:

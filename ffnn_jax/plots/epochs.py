@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ffnn_jax.plots.canvas import COLOURS, canvas, in_percent, legend, plain_numbers, style
+from ffnn_jax.plots.canvas import (
+    COLOURS,
+    canvas,
+    in_percent,
+    legend,
+    log_ticks,
+    plain_numbers,
+    style,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +65,7 @@ def curves(
             axes.yaxis.set_major_formatter(in_percent())
         elif values.size and values.min() > 0 and values.max() > 20 * values.min():
             axes.set_yscale("log")
-            _log_ticks(axes)
+            log_ticks(axes)
         else:
             axes.yaxis.set_major_formatter(plain_numbers())
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
@@ -78,14 +86,3 @@ def _share_limits(axes: "Axes", values: np.ndarray) -> None:
     span = max(high - low, 0.05)
     high = max(high, low + span)
     axes.set_ylim(max(low - 0.1 * span, -0.04 * span), min(high + 0.1 * span, 1 + 0.04 * span))
-
-
-def _log_ticks(axes: "Axes") -> None:
-    """Ticks at powers of ten, at 2 and 5 times them too where there are few."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    low, high = axes.get_ylim()
-    between = (1.0, 2.0, 5.0) if np.log10(high / low) < 2.5 else (1.0,)
-    axes.yaxis.set_major_locator(LogLocator(subs=between, numticks=8))
-    axes.yaxis.set_major_formatter(plain_numbers())
-    axes.yaxis.set_minor_formatter(NullFormatter())
