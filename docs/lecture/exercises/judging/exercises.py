@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from judging import chain, descent, layers, output
+from judging import chain, descent, layers, output, rule
 
 
 class Exercise(NamedTuple):
@@ -49,4 +49,9 @@ EXERCISES = {
     10: Exercise("10. ∇W_k and ∇b_k", ("grad_W", "grad_b"), layers.W_k_and_b_k),
     11: Exercise("11. The whole algorithm, for one example", ("gradients",), layers.whole),
     12: Exercise("12. Batches", ("gradients",), layers.batches),
+    13: Exercise(
+        "13. A custom_vjp of your own for the whole network",
+        ("forward", "backward", "loss"),
+        rule.rule,
+    ),
 }

@@ -15,7 +15,6 @@ from judging.attempt import attempt, in_place, show
 from judging.points import Point
 from judging.verdict import Finding
 
-
 ROUNDING = 1e-9  # no mistake in a formula is as small in float64, whatever is allowed
 
 
