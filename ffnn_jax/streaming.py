@@ -204,8 +204,8 @@ def stream_blocks(
     `stream_epoch(..., done.state, stream, start_block=done.next_block, ...)`.
 
     Args:
-      net, optimizer, state, stream, batch_size, block, start_block, weights, objective,
-        accumulate: as for `stream_epoch`.
+      net, optimizer, state, stream, batch_size: as for `stream_epoch`.
+      block, start_block, weights, objective, accumulate: as for `stream_epoch`.
 
     Yields:
       A `StreamBlock` after each block, from start_block on. Nothing waits for its values.

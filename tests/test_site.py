@@ -1,13 +1,12 @@
 """The documentation as a site: whole, each name in it once, each block of code run somewhere.
 
-The site itself is built by `scripts/docs`; here a small one is, where the extra `docs` is installed.
+The site itself is built by `scripts/docs`; here a small one, where the extra `docs` is installed.
 """
 
 import contextlib
 import importlib
 import inspect
 import io
-import os
 import pathlib
 import pkgutil
 import re
@@ -30,7 +29,7 @@ PAGES = sorted(
     + [page for page in DOCS.rglob("*.md") if "_build" not in page.parts]
 )
 FENCE = re.compile(r"^ *(`{3,}|~{3,}|:{3,}) *(\{[\w-]+\}|[\w-]+)?.*$", re.MULTILINE)
-CELL = re.compile(r"^```\{code-cell\}.*?\n(?::.*\n)*(.*?)^```$", re.DOTALL | re.MULTILINE)
+CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?::[^\n]*\n)*(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 # Which test runs the python blocks of a page; code cells are run below, and when the site is built.
 RUN_BY = {
@@ -38,7 +37,9 @@ RUN_BY = {
     "docs/checking.md": "test_checking_doc.py",
     "docs/using.md": "test_using_doc.py",
 }
-NOT_RUN = {"docs/rules-in-the-wild.md": "of other libraries: scripts/wild runs it and writes the page"}
+NOT_RUN = {
+    "docs/rules-in-the-wild.md": "of other libraries: scripts/wild runs it and writes the page"
+}
 OTHER_FENCES = {"bash", "console", "text", "json", "latex", "math"}  # nothing that python runs
 
 RAISE_NOTHING = {"ffnn_jax.plots.shortened"}
@@ -59,7 +60,7 @@ def _standard_promotion():
         yield
 
 
-# Code ----------------------------------------------------------------------------------------------
+# Code --------------------------------------------------------------------------------------------
 
 
 def test_every_python_block_is_run_by_a_test():
@@ -99,13 +100,13 @@ def test_cells_run(page, monkeypatch):
 def test_every_command_is_in_the_reference(capsys):
     with pytest.raises(SystemExit):
         ffnn_jax.cli.main(["--help"])
-    commands = re.search(r"\{([\w,]+)\}", capsys.readouterr().out)[1].split(",")
+    commands = re.findall(r"^ {4}(\w+)  ", capsys.readouterr().out, re.MULTILINE)
     page = (DOCS / "api" / "command-line.md").read_text()
     assert re.findall(r"^## ffnn (\w+)$", page, re.MULTILINE) == commands
     assert re.findall(r'^help_of\("(\w+)"\)$', page, re.MULTILINE) == commands
 
 
-# Links ---------------------------------------------------------------------------------------------
+# Links -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -118,15 +119,16 @@ def test_links_lead_to_files(page):
             assert (page.parent / path).exists(), target
 
 
-# Reference -----------------------------------------------------------------------------------------
+# Reference ---------------------------------------------------------------------------------------
 
 
 def documented():
     """The full names in the pages of the reference."""
     found = []
     for page in sorted((DOCS / "api").glob("*.md")):
-        found += re.findall(r"^\.\. auto(?:function|class|exception|data):: (\S+)$",
-                            page.read_text(), re.MULTILINE)
+        found += re.findall(
+            r"^\.\. auto(?:function|class|exception|data):: (\S+)$", page.read_text(), re.MULTILINE
+        )
     return found
 
 
@@ -170,3 +172,97 @@ def test_docstrings_say_what_goes_in_and_out(name):
         assert "\nRaises:\n" in doc
     for parameter in signature.parameters:
         assert re.search(rf"\b{parameter}\b", doc.partition("\nArgs:\n")[2]), parameter
+
+
+# A small site ------------------------------------------------------------------------------------
+
+FRONT = "---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n\n"
+SMALL = """# Small
+
+$\\nabla_{a_k}\\mathcal{L}$, and
+
+$$
+\\frac{\\partial \\mathcal{L}}{\\partial W_{kij}}
+$$
+
+```{code-cell}
+print(6 * 7)
+```
+
+```{eval-rst}
+.. autofunction:: ffnn_jax.loss
+.. autoclass:: ffnn_jax.Layer
+```
+"""
+BROKEN = """# Broken
+
+$\\nosuchthing$, [there](nowhere.md)
+
+```{eval-rst}
+.. autofunction:: ffnn_jax.nothing
+```
+"""
+FAILING = """# Failing
+
+```{code-cell}
+assert 6 * 7 == 43
+```
+"""
+
+
+def build(folder, text):
+    """What sphinx says of a site of one page, with the settings of the real one."""
+    for package in ("sphinx", "myst_nb", "furo", "math_core"):
+        pytest.importorskip(package, reason="the extra docs is not installed")
+    (folder / "index.md").write_text(FRONT + text)
+    words = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-c", str(DOCS)]
+    return subprocess.run(
+        [*words, str(folder), str(folder / "html")], capture_output=True, text=True, timeout=300
+    )
+
+
+def assets(html):
+    """The addresses of what a page loads by itself."""
+    tags = re.findall(r"<(?:script|link|img|iframe|source|object)\b[^>]*>", html)
+    return [found[1] for tag in tags for found in re.finditer(r'(?:src|href|data)="([^"]+)"', tag)]
+
+
+def test_a_small_site(tmp_path):
+    done = build(tmp_path, SMALL)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "html" / "index.html").read_text()
+    assert page.count("<math") == 2
+    assert "<mfrac>" in page
+    assert r"\nabla_{a_k}" in page  # in the annotation, to be copied
+    assert re.search(r"<pre>.*42", page)
+    for words in ("Parameters", "Raises", "Attributes", "(*batch, n_L)"):
+        assert words in page, words
+    assert assets(page)
+    assert [each for each in assets(page) if "//" in each] == []
+
+
+def test_what_is_broken_fails_the_build(tmp_path):
+    done = build(tmp_path, BROKEN)
+    assert done.returncode != 0
+    for words in ("no formula: ", "nowhere.md", "ffnn_jax.nothing"):
+        assert words in done.stderr.replace("'nothing' from module 'ffnn_jax'", "ffnn_jax.nothing")
+
+
+def test_a_cell_that_fails_fails_the_build(tmp_path):
+    done = build(tmp_path, FAILING)
+    assert done.returncode != 0
+    assert "assert 6 * 7 == 43" in done.stderr
+
+
+def test_the_site_asks_nobody():
+    """Of the site that scripts/docs built."""
+    if not (BUILT / "index.html").exists():
+        pytest.skip("scripts/docs has not been run")
+    pages = list(BUILT.rglob("*.html"))
+    assert len(pages) > 20
+    for page in pages:
+        assert [each for each in assets(page.read_text()) if "//" in each] == [], page
+    for sheet in BUILT.rglob("*.css"):
+        assert not re.search(
+            r"(@import|url\()[^;]*//", re.sub(r"data:[^)]*", "", sheet.read_text())
+        )

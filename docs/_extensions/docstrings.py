@@ -1,9 +1,9 @@
 """Docstrings as the reference needs them: they are written for eyes, not for reStructuredText.
 
 In a docstring of this project `*batch`, |r_j| and h_{k−1} mean what they say, what stands between
-backticks is code, and lines set in below a paragraph are formulas that keep their layout. Here what
-Sphinx would take for markup is escaped, and names in backticks become links where there is something
-to link to. Signatures stand as they do in the source.
+backticks is code, and lines set in below a paragraph are formulas that keep their layout. Here
+what Sphinx would take for markup is escaped, and public names in backticks become links. Signatures
+stand as they do in the source.
 """
 
 import ast
@@ -80,7 +80,9 @@ def process_signature(
     return f"({ast.unparse(source.args)})", source.returns and ast.unparse(source.returns)
 
 
-def skip_field(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+def skip_field(
+    app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
+) -> bool | None:
     """The fields of a NamedTuple are told under Attributes, not once more alone."""
     return True if type(obj).__name__ == "_tuplegetter" else None
 
