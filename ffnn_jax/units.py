@@ -131,6 +131,20 @@ def _ratios(before: Sequence[jax.Array], after: Sequence[jax.Array]) -> list[jax
     return ratios
 
 
+def are_quiet(h: Any, slope: Any) -> tuple[Any, Any]:
+    """Which entries of a hidden layer are saturated, and which of those say nothing either.
+
+    Args:
+      h: (*batch, n_k), of JAX or NumPy.
+      slope: g′(a), shaped as h.
+
+    Returns:
+      (saturated, quiet): booleans, shaped as h. A unit that is quiet at every example is dead.
+    """
+    saturated = abs(slope) < QUIET
+    return saturated, saturated & (abs(h) < QUIET)
+
+
 @jax.jit
 def _statistics(net, params, x, y, weights):
     tape = network.run(net, params, x)
@@ -139,8 +153,7 @@ def _statistics(net, params, x, y, weights):
     for k, name in enumerate(net.activations, start=1):
         a, h, grad_a = tape.a[k - 1], tape.h[k], grads.a[k - 1]
         g = ACTIVATIONS[name]
-        saturated = jnp.abs(g.derivative(a if g.keep == "a" else h)) < QUIET
-        dead = saturated & (jnp.abs(h) < QUIET)
+        saturated, dead = are_quiet(h, g.derivative(a if g.keep == "a" else h))
         if weights is not None:
             dead |= jnp.expand_dims(weights == 0, -1)
         rows.append(

@@ -49,6 +49,7 @@ ROOMS = [
     "calibration",
     "units",
     "plots",
+    "explain",
     "diagram",
     "report",
     "interop",

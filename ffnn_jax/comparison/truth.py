@@ -87,7 +87,7 @@ def truth_at(net: Network, params: Any, x: Any, y: Any, weights: Any) -> Truth:
     batch = x.shape[:-1]
     with jax.enable_x64(True):
         layers = tuple(Layer(layer.W, layer.b) for layer in params)
-        params, x, y, weights = jax.tree.map(_wide, (layers, x, y, weights))
+        params, x, y, weights = jax.tree.map(to_float64, (layers, x, y, weights))
         tape, grads, share, slope, bend = _sweep(plain, params, x, y, weights)
         numbers = _numbers(net, y, tape.yhat)
     arrays = {q: np.asarray(t, np.float64) for q, t in by_quantity(grads).items()}
@@ -144,8 +144,8 @@ def slope_of(name: str, a: jax.Array) -> jax.Array:
     return g.derivative(g.value(a) if g.keep == "h" else a)
 
 
-def _wide(leaf: Any) -> jax.Array:
-    """A leaf in float64, where it is floating."""
+def to_float64(leaf: Any) -> jax.Array:
+    """A leaf in float64, where it is floating; 64-bit types are switched on."""
     leaf = jnp.asarray(np.asarray(leaf))
     return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
