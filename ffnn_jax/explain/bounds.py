@@ -1,8 +1,8 @@
 """How far rounding alone may move a gradient: why "exact" is False.
 
-Sweep. Each operation is off by at most u of its result (u, the unit roundoff of the dtype: 6e-8 in
-float32), a sum of n products by n u of the sum of their sizes, a function of the tables by c u, with
-c = 8. To first order in u, an error grows on its way as its own quantity does:
+Each operation is off by at most u of its result (u, the unit roundoff of the dtype: 6e-8 in
+float32), a sum of n products by n u of the sum of their sizes, a function of the tables by c u,
+with c = 8. To first order in u, an error grows on its way as its own quantity does:
 
   forward   δa_k ≤ |W_k| δh_{k−1} + (n_{k−1} + 3) u (|W_k| |h_{k−1}| + |b_k|)
             δh_k ≤ |g′| δa_k + c u |h_k|
@@ -20,6 +20,7 @@ Higham 2002, "Accuracy and stability of numerical algorithms", sections 3.1 and 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -33,6 +34,7 @@ from ffnn_jax.comparison.truth import KINKS, Truth
 from ffnn_jax.losses import parts_of
 
 CALL = 8.0  # c, roundings that one call of a function may cost
+AT_ONCE = 256  # how many changed points are evaluated at once
 SEEN = 1e-7  # a relative step that float64 can see the effect of
 CLOSED = {  # the pairs whose ∇a_L is ŷ − y, or −y(1 − ŷ), with the loss's own y
     ("softmax", "cross_entropy"),
@@ -164,19 +166,15 @@ def _top_error(at: Truth, forward: Forward, y: Any, r: Rounding) -> np.ndarray:
     if at.net.output != "linear":  # an exponential is off by c u, and by u of its argument
         by = by + CALL * r.u * (1 + np.abs(a))
 
-    def grad_a(a):
-        return outputs.grad_a(at.net.output, loss, a, y)
-
-    def grad_yhat(yhat):
-        return outputs.grad_yhat(loss, yhat, y)
-
-    moved = _moved(grad_a, a, by)
+    moved = _moved(partial(outputs.grad_a, at.net.output, loss), a, y, by)
     name, _ = parts_of(loss) or (None, None)
     if (at.net.output, name) in CLOSED and at.y is not None:
         return moved + CALL * r.u * (np.abs(yhat) + np.abs(at.y[0])) + r.tiny
     c_u, grad_yhat_size = CALL * r.u, np.abs(at.grads[Quantity("yhat", at.net.depth)][0])
     targets = np.zeros_like(yhat) if at.y is None else np.abs(at.y[0])
-    top = _moved(grad_yhat, yhat, c_u * np.abs(yhat)) + c_u * (2 * grad_yhat_size + targets)
+    top = _moved(partial(outputs.grad_yhat, loss), yhat, y, c_u * np.abs(yhat)) + c_u * (
+        2 * grad_yhat_size + targets
+    )
     return moved + _through_output(at.net.output, yhat, top) + r.tiny
 
 
@@ -187,22 +185,28 @@ def _through_output(output: str, yhat: np.ndarray, top: np.ndarray) -> np.ndarra
     return yhat * (top + (np.sum(yhat * top) if output == "softmax" else 0.0))
 
 
-def _moved(function: Callable[[Any], Any], point: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """Σ_m |∂f/∂p_m| by_m: how far a change of each number of a point moves a function of it.
+def _moved(
+    function: Callable[[Any, Any], Any], point: np.ndarray, y: Any, by: np.ndarray
+) -> np.ndarray:
+    """Σ_m |∂f/∂p_m| by_m: how far a change of each number of a point moves f(p, y).
 
-    By differences, of steps that float64 sees, so that kinks count; the function is of JAX, from
-    (n,) to (n,).
+    By differences, of steps that float64 sees, so that kinks count. The function is of JAX, of a
+    batch of points (N, n) and as many y, and gives (N, n).
     """
     total = np.zeros_like(point)
     steps = np.maximum(by, SEEN * np.abs(point))
-    for start in range(0, len(point), 256):
-        some = np.arange(start, min(start + 256, len(point)))
+    for start in range(0, len(point), AT_ONCE):
+        some = np.arange(start, min(start + AT_ONCE, len(point)))
         moves = np.zeros((len(some), len(point)))
         moves[np.arange(len(some)), some] = steps[some]
+        both = np.concatenate([point + moves, point - moves])
         with jax.enable_x64(True):
-            up = jax.vmap(function)(jnp.asarray(point + moves))
-            down = jax.vmap(function)(jnp.asarray(point - moves))
-            change = np.abs(np.asarray(up) - np.asarray(down)) / 2
+            values = function(jnp.asarray(both), jax.tree.map(partial(_repeated, len(both)), y))
+        change = np.abs(np.subtract(*np.split(np.asarray(values), 2))) / 2
         shares = np.divide(by, steps, out=np.zeros_like(by), where=steps > 0)[some]
         total += shares @ change
     return total
+
+
+def _repeated(times: int, leaf: Any) -> jax.Array:
+    return jnp.asarray(np.broadcast_to(leaf, (times, *np.shape(leaf))))

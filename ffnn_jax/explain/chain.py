@@ -4,9 +4,9 @@ With unit m_r of each layer r = k … L on the way, m_k = i, and output c at its
 
   ∂ℒ/∂ŷ_c · ∂ŷ_c/∂a_{L m_L} · Π_{r=k+1}^{L} W_{r m_r m_{r−1}} g′(a_{r−1, m_{r−1}}) · ∂a_ki/∂W_kij
 
-with ∂a_ki/∂W_kij = h_{k−1,j} and ∂a_ki/∂b_ki = 1. The gradient is the sum of them all. c = m_L where
-each output has its own a; in softmax, whose J_O is full, c is any output that the loss looks at: of
-a cross-entropy those with y_c ≠ 0, of a class ŷ_ℓ alone.
+with ∂a_ki/∂W_kij = h_{k−1,j} and ∂a_ki/∂b_ki = 1. The gradient is the sum of them all. c = m_L
+where each output has its own a; in softmax, whose J_O is full, c is any output that the loss looks
+at: of a cross-entropy those with y_c ≠ 0, of a class ŷ_ℓ alone.
 
 Where ∂ℒ/∂ŷ is no number (−1/ŷ_ℓ at ŷ_ℓ = 0) a path starts with ∂ℒ/∂a_{L m_L}, which is one.
 Everything here is NumPy's, in float64.

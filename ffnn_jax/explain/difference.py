@@ -17,6 +17,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ffnn_jax import network
@@ -59,12 +60,13 @@ def _weight(at: Truth, layer: int, i: int, j: int | None) -> float:
 
 def _loss_at(at: Truth, y: Any, layer: int, i: int, j: int | None, moved: float) -> float:
     """ℒ with the weight moved."""
-    params = [Layer(W, b) for W, b in zip(at.W, at.b, strict=True)]
-    W, b = (t.copy() for t in params[layer - 1])
+    Ws, bs = list(at.W), list(at.b)
     if j is None:
-        b[i - 1] += moved
+        bs[layer - 1] = bs[layer - 1].copy()
+        bs[layer - 1][i - 1] += moved
     else:
-        W[i - 1, j - 1] += moved
-    params[layer - 1] = Layer(W, b)
+        Ws[layer - 1] = Ws[layer - 1].copy()
+        Ws[layer - 1][i - 1, j - 1] += moved
     with jax.enable_x64(True):
-        return float(_loss(at.net, tuple(params), at.h[0][0], y))
+        params = tuple(Layer(*map(jnp.asarray, layer)) for layer in zip(Ws, bs, strict=True))
+        return float(_loss(at.net, params, at.h[0][0], y))

@@ -8,7 +8,7 @@ STATED = 6  # digits of a product
 
 def stated(value: float) -> str:
     """A product, to six digits."""
-    return f"{value:.{STATED}g}"
+    return rounded([value], STATED)[0]
 
 
 def enough(factors: Sequence[float], product: float) -> list[str]:
@@ -21,8 +21,8 @@ def enough(factors: Sequence[float], product: float) -> list[str]:
 
 
 def rounded(values: Iterable[float], digits: int) -> list[str]:
-    """Each with so many digits, and no zeros behind."""
-    return [f"{value:.{digits}g}" for value in values]
+    """Each with so many digits, no zeros behind, and no −0."""
+    return [f"{value + 0.0:.{digits}g}" for value in values]
 
 
 def whole(value: float, dtype: str) -> str:

@@ -34,7 +34,8 @@ LATEX = {
     "∞": r"\infty",
 }
 WORDS = ("where", "else", "held between", "and")
-FUNCTIONS = r"\b(leaky_relu|softplus|relu|elu|selu|gelu|silu|tanh|sign|identity|where|else|held between|and)\b"
+NAMES = "leaky_relu|softplus|relu|elu|selu|gelu|silu|tanh|sign|identity"
+WRITTEN = re.compile(rf"\b({NAMES}|{'|'.join(WORDS)})\b")
 
 
 class Symbols(NamedTuple):
@@ -106,7 +107,7 @@ def derivative_latex(name: str) -> str:
 
 def latex(text: str) -> str:
     """A formula of this folder as LaTeX, without the dollars."""
-    text = re.sub(FUNCTIONS, _upright, text)
+    text = WRITTEN.sub(_upright, text)
     text = re.sub(r"(?<=[abhWxyŷΣ])_([\dLℓm,]*[\dLℓm])", r"_{\1}", text)
     text = re.sub(r"√\(([^()]*)\)", r"√{\1}", text)
     text = re.sub(r"\^\(([^()]*)\)", r"^{\1}", text)

@@ -34,7 +34,7 @@ TALK = {  # the lecture's words, by the kind of a factor
 
 def written(e: WeightExplanation) -> str:
     """The explanation, at most 100 columns wide where its words allow it."""
-    parts = [title(e), "", *_formulas(e), "", *_factors(e), ""]
+    parts = [*textwrap.wrap(title(e), WIDTH), "", *_formulas(e), "", *_factors(e), ""]
     if e.path_count > 1:
         parts += [*_paths(e), ""]
     return "\n".join([*parts, *_ways(e), "", *textwrap.wrap(why(e), WIDTH)])

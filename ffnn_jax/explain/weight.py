@@ -2,7 +2,7 @@
 
   ∂ℒ/∂W_kij = ∂ℒ/∂ŷ · ∂ŷ/∂a_L · ∂a_L/∂h_{L−1} · … · ∂h_k/∂a_k · ∂a_k/∂W_kij
 
-in a thin network; in a wide one the sum of such products over all paths from the weight to the loss.
+in a thin network; in a wide one the sum of such products over all paths from there to the loss.
 """
 
 import math
