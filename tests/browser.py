@@ -27,6 +27,7 @@ MEASURE = """
 addEventListener("load", () => {
   const boxes = [...document.querySelectorAll("svg")].map(svg => ({
     frame: svg.getBoundingClientRect().toJSON(),
+    cards: [...svg.querySelectorAll(".card")].map(card => card.getBoundingClientRect().toJSON()),
     texts: [...svg.querySelectorAll("text")].map(text => ({
       words: text.textContent, size: text.getBoundingClientRect().height,
       font: parseFloat(getComputedStyle(text).fontSize) * svg.getScreenCTM().a,
@@ -90,6 +91,24 @@ def look(page: pathlib.Path, pictures: dict[int, pathlib.Path]) -> Seen:
             size = f"--window-size={width},{measures[width]['height']}"
             done.stderr += _run(home, f"--screenshot={picture}", size, page).stderr
         return Seen(measures, [line for line in done.stderr.splitlines() if "CONSOLE" in line])
+
+
+def check_letters(drawing):
+    """The texts of a drawing are large enough, inside it, and apart from each other.
+
+    The box of a text is as high as the line; letters themselves have two thirds of it.
+    """
+    frame, boxes = drawing["frame"], [text["box"] for text in drawing["texts"]]
+    assert all(text["font"] >= 9 for text in drawing["texts"])
+    for i, (text, box) in enumerate(zip(drawing["texts"], boxes, strict=True)):
+        assert box["left"] >= frame["left"] - 2, text
+        assert box["right"] <= frame["right"] + 2, text
+        assert box["top"] >= frame["top"] - 4, text
+        assert box["bottom"] <= frame["bottom"] + 4, text
+        for other in boxes[i + 1 :]:
+            across = min(box["right"], other["right"]) - max(box["left"], other["left"])
+            up = min(box["bottom"], other["bottom"]) - max(box["top"], other["top"])
+            assert min(across, up) < text["font"] / 3, text
 
 
 def _run(home: str, *options: Any) -> subprocess.CompletedProcess[str]:

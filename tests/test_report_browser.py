@@ -73,25 +73,7 @@ def test_page(tmp_path, make):
         assert all(pixels > 0 for pixels in measures["pictures"])
         assert len(measures["boxes"]) >= 3
         for drawing in measures["boxes"]:
-            check_letters(drawing)
-
-
-def check_letters(drawing):
-    """The texts of a drawing are large enough, inside it, and apart from each other.
-
-    The box of a text is as high as the line; letters themselves have two thirds of it.
-    """
-    frame, boxes = drawing["frame"], [text["box"] for text in drawing["texts"]]
-    assert all(text["font"] >= 9 for text in drawing["texts"])
-    for i, (text, box) in enumerate(zip(drawing["texts"], boxes, strict=True)):
-        assert box["left"] >= frame["left"] - 2, text
-        assert box["right"] <= frame["right"] + 2, text
-        assert box["top"] >= frame["top"] - 4, text
-        assert box["bottom"] <= frame["bottom"] + 4, text
-        for other in boxes[i + 1 :]:
-            across = min(box["right"], other["right"]) - max(box["left"], other["left"])
-            up = min(box["bottom"], other["bottom"]) - max(box["top"], other["top"])
-            assert min(across, up) < text["font"] / 3, text
+            browser.check_letters(drawing)
 
 
 def test_a_cut_page_is_seen(tmp_path):
@@ -109,4 +91,4 @@ def test_a_cut_page_is_seen(tmp_path):
     assert measures["pictures"] == [0]
     assert any("told" in line for line in console)
     with pytest.raises(AssertionError, match="one"):
-        check_letters(measures["boxes"][0])
+        browser.check_letters(measures["boxes"][0])

@@ -9,6 +9,7 @@ the labels of the edges from n units j to units i, put at the height
 are evenly spaced, pitch/(n + 1) apart, whatever the number of units i: no two ever overlap.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -81,7 +82,7 @@ class Layout(NamedTuple):
     @property
     def least(self) -> int:
         """The pixels across that it needs for its letters to be read."""
-        return round(self.width * SMALLEST / FONT)
+        return math.ceil(self.width * SMALLEST / FONT)
 
 
 def arrange(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.typing import ArrayLike
 
 from ffnn_jax import checks, network
@@ -114,12 +113,17 @@ def _line(net, params, x, y, weights, distances):
 
     value, grads = jax.value_and_grad(loss_of)(params)
     start, grads = wide(params), wide(grads)
-    norm = optax.global_norm(grads)
+    norm = _norm(grads)
     direction = jax.tree.map(lambda g: g / jnp.where(norm == 0, 1, norm), grads)
     if distances is None:
-        distances = optax.global_norm(start) * jnp.linspace(-0.125, 0.5, 61, dtype=norm.dtype)
+        distances = _norm(start) * jnp.linspace(-0.125, 0.5, 61, dtype=norm.dtype)
     distances = jnp.asarray(distances, norm.dtype)
     return distances, jax.lax.map(loss_at, distances), value, norm
+
+
+def _norm(tree: Any) -> jax.Array:
+    """‖·‖ over all leaves."""
+    return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)))
 
 
 def loss_along_gradient(line: GradientLine, *, learning_rate: float | None = None) -> "Figure":

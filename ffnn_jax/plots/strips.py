@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ffnn_jax.plots.canvas import COLOURS, INK, canvas, log_ticks, style
+from ffnn_jax.plots.canvas import COLOURS, INK, canvas, log_ticks, plain_numbers, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ Lines = dict[int, np.ndarray]  # layer -> a value for each record, NaN for none
 
 
 def layer_strips(records: Sequence[Mapping[str, Any]]) -> "Figure":
-    """|a_k|, |∇a_k| and the update ratio of each layer over the epochs, on logarithmic scales.
+    """|a_k|, |∇a_k| and the update ratio of each layer over the epochs.
 
     Args:
       records: of the epochs, in order, each a dict with "epoch" and "layers", what
@@ -58,11 +58,12 @@ def layer_strips(records: Sequence[Mapping[str, Any]]) -> "Figure":
             axes.set_ylabel(name, parse_math=False)
             for layer, values in lines.items():
                 axes.plot(epochs, values, label=f"layer {layer}", **_look(layer, count, epochs))
-            if name.startswith("‖"):
+            ratio = name.startswith("‖")
+            if ratio:
                 axes.axhline(
                     HEALTHY, color=INK, linewidth=1.0, linestyle=":", label="1e−3: healthy"
                 )
-            _scale(axes, lines)
+            _scale(axes, lines, ratio=ratio)
         _epochs(every, epochs)
         _legend(figure, every)
         return figure
@@ -120,13 +121,17 @@ def _look(layer: int, count: int, epochs: Sequence[float]) -> dict[str, Any]:
     return {"color": colour, "linestyle": DASHES[(layer - 1) % len(DASHES)], "marker": lone}
 
 
-def _scale(axes: "Axes", lines: Lines) -> None:
+def _scale(axes: "Axes", lines: Lines, *, ratio: bool) -> None:
+    """A logarithmic scale for ratios, and for what spans more than a factor of 20."""
     axes.grid(True)
     axes.set_axisbelow(True)
     values = np.concatenate(list(lines.values()))
-    if np.any(np.isfinite(values)):
+    values = values[np.isfinite(values)]
+    if values.size and (ratio or values.max() > 20 * values.min()):
         axes.set_yscale("log")
         log_ticks(axes)
+    else:
+        axes.yaxis.set_major_formatter(plain_numbers())
 
 
 def _epochs(every: Sequence["Axes"], epochs: Sequence[float]) -> None:
