@@ -73,6 +73,20 @@ def unit_statistics(
     ]
 
 
+def are_quiet(h: Any, slope: Any) -> tuple[Any, Any]:
+    """Which entries of a hidden layer are saturated, and which of those say nothing either.
+
+    Args:
+      h: (*batch, n_k), of JAX or NumPy.
+      slope: g′(a), shaped as h.
+
+    Returns:
+      (saturated, quiet): booleans, shaped as h. A unit that is quiet at every example is dead.
+    """
+    saturated = abs(slope) < QUIET
+    return saturated, saturated & (abs(h) < QUIET)
+
+
 def update_ratios(before: Params, after: Params) -> list[float]:
     """How far one step, or one epoch, has moved each layer: ‖W_k′ − W_k‖ / ‖W_k‖.
 
@@ -129,20 +143,6 @@ def _ratios(before: Sequence[jax.Array], after: Sequence[jax.Array]) -> list[jax
         size, step = jnp.linalg.norm(_wide(W)), jnp.linalg.norm(_wide(new) - _wide(W))
         ratios.append(jnp.where(step == 0, 0, step / size))
     return ratios
-
-
-def are_quiet(h: Any, slope: Any) -> tuple[Any, Any]:
-    """Which entries of a hidden layer are saturated, and which of those say nothing either.
-
-    Args:
-      h: (*batch, n_k), of JAX or NumPy.
-      slope: g′(a), shaped as h.
-
-    Returns:
-      (saturated, quiet): booleans, shaped as h. A unit that is quiet at every example is dead.
-    """
-    saturated = abs(slope) < QUIET
-    return saturated, saturated & (abs(h) < QUIET)
 
 
 @jax.jit

@@ -140,7 +140,17 @@ def test_quiet_units_are_those_of_unit_statistics():
         assert layer.saturated_share == pytest.approx(row["saturated"])
     assert found.layers[1].dead == (2, 4)
     assert found.layers[0].saturated
-    assert "off at each of these examples, h and g′ almost 0: 2 of 4 units (2, 4)" in str(found)
+    assert "off at each of these examples, h and g′ almost 0: 2 of 4 units (h_22, h_24)" in str(
+        found
+    )
+
+
+def test_an_example_of_weight_0_wakes_nobody():
+    net = ffnn.Network((1, 1, 1))
+    params = layers(([[1.0]], [0.0]), ([[1.0]], [0.0]))
+    x, y = jnp.array([[-1.0], [1.0]]), jnp.zeros((2, 1))
+    for weights, dead in ((None, ()), (jnp.array([1.0, 0.0]), (1,))):
+        assert responsibility(net, params, x, y, weights=weights).layers[0].dead == dead
 
 
 # Where it dies, explodes and cancels -------------------------------------------------------------
@@ -226,7 +236,7 @@ The output layer, L = 2: ŷ = a_2, loss squared_error
 h_1 = relu(a_1)
   ‖∇h_1‖ = 6.32, and through g′ ‖∇a_1‖ = 6, 3 times ‖∇a_2‖
   h_11 = 2: ∂ℒ/∂h_11 = 6, times g′(a_11) = 1 is ∂ℒ/∂a_11 = 6
-  off at this example, h and g′ almost 0: 1 of 2 units (2)
+  off at this example, h and g′ almost 0: 1 of 2 units (h_12)
   “I am only as good as W_1, b_1 and x.”
 And now the weights and biases, which take full responsibility
   ‖∇ℒ‖ = 14.1, over all weights and biases

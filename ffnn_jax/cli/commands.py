@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ffnn_jax import __version__
 from ffnn_jax.checkpoint import CheckpointError
-from ffnn_jax.cli import bench, check, export, info, predict, train
+from ffnn_jax.cli import bench, check, explain, export, info, predict, train
 from ffnn_jax.demo import run_demo
 from ffnn_jax.fitting import NonFiniteLossError
 
@@ -22,6 +22,7 @@ examples:
   ffnn train houses.csv --target price          a network, a report and a model in runs/houses
   ffnn predict runs/houses new.csv -o out.csv   what it says of new rows
   ffnn evaluate runs/houses test.csv            how right it is on rows that have the target
+  ffnn explain runs/houses --example 7          who is responsible for the loss of row 7
   ffnn export runs/houses --format onnx         a file that runs elsewhere
   ffnn info runs/houses                         what is in a model or a run
   ffnn demo                                     a tour of the library on real digits
@@ -80,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ffnn_jax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (train, predict, export, info, check, bench):
+    for command in (train, predict, explain, export, info, check, bench):
         command.add(commands)
     demo = commands.add_parser(
         "demo", help="real digits: gradients checked, a network trained, its speed measured"

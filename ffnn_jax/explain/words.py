@@ -186,21 +186,21 @@ def _sums(
 ) -> str:
     of = _symbols(found)
     return (
-        f"Σ|{derivative('ℒ', of.a(k, i))}| = {number(one.size)} ({percent(one.share)} of the "
-        f"layer), in sum {derivative('ℒ', of.b(k, i))} = {number(one.grad_a)}"
+        f"Σ|{derivative('ℒ', of.a(k, i))}| = {number(one.size)} ({percent(one.share)} of all), "
+        f"{derivative('ℒ', of.b(k, i))} = {number(one.grad_a)}"
     )
 
 
 def _quiet_units(found: "Responsibility", layer: "LayerResponsibility") -> list[str]:
     """The units through which no gradient comes."""
-    lines, count = [], len(layer.sizes)
+    lines, count, of = [], len(layer.sizes), _symbols(found)
     where = "at this example" if _is_one(found) else "at each of these examples"
     for which, state in (
         (layer.dead, f"off {where}, h and g′ almost 0"),
         (layer.saturated, f"saturated {where}, g′ almost 0"),
     ):
         if which:
-            some = ", ".join(map(str, which[: found.strongest]))
+            some = ", ".join(of.h(layer.layer, i) for i in which[: found.strongest])
             more = ", …" if len(which) > found.strongest else ""
             lines.append(f"{state}: {len(which)} of {count} units ({some}{more})")
     return lines
