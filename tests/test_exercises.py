@@ -5,6 +5,7 @@ text replaced.
 """
 
 import ast
+import os
 import pathlib
 import re
 import subprocess
@@ -20,7 +21,7 @@ SOLUTIONS = {int(path.name[:2]): path for path in (LECTURE / "solutions").glob("
 
 sys.path.append(str(LECTURE / "exercises"))
 from judge import judge_file  # noqa: E402
-from judging.attempt import attempt  # noqa: E402
+from judging.exercises import EXERCISES as EXERCISE_TABLE  # noqa: E402
 from judging.values import Mistake, judge_values  # noqa: E402
 
 
@@ -253,3 +254,138 @@ def test_mistake(number, changes, words, tmp_path):
     assert "known" not in wrong[0].said
     assert "Traceback" not in str(verdict)
     assert all(len(line) <= 100 or "[" in line for line in str(verdict).splitlines())
+
+
+# What learners' files do besides -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "changes", "words"),
+    [
+        (8, {"return W[k + 1].T @": "return W[k + 1].T @ W[k + 1][0, :2] @"}, "ValueError.*line 2"),
+        (8, {"return W[k + 1].T @": "return undefined @"}, "NameError: name 'undefined'.*in line"),
+        (8, {"return W[k + 1].T @": "W[k + 1].T @"}, "grad_h gave None.*no `return`"),
+        (8, {"return W[k + 1].T @ grad_a[k + 1]": "return 'W'"}, "expected.*real numbers|numbers"),
+        (8, {"def grad_h(": "def gradient_h("}, "the file has no function grad_h"),
+        (8, {"def grad_h(k: int": "def grad_h(k int"}, "Python cannot read it.*in line"),
+        (8, {"import numpy as np": "import nompy as np"}, "No module named 'nompy'.*in line 3"),
+        (8, {"W[k + 1].T @ grad_a[k + 1]": "W[k + 1].T.sum() * grad_a[k + 1].sum()"}, r"got|shape"),
+        (2, {"e / np.sum(e)": "[[1], [2, 3]]"}, "expected numbers"),
+        (2, {"e / np.sum(e)": "'e'"}, "expected real numbers"),
+        (2, {"e / np.sum(e)": "1j * e / np.sum(e)"}, "expected real numbers"),
+        (2, {"e / np.sum(e)": "e[:2] / np.sum(e)"}, r"expected the shape \(3,\), got \(2,\)"),
+        (4, {"return [t - learning_rate * g for": "return [t[0] - g[0] for"}, "of θ's, got"),
+        (5, {"        x,  # ∂a_11/∂W_111\n": ""}, r"expected 7 numbers, got the shape \(6,\)"),
+        (11, {"    return grads": "    return grad_h"}, "expected a dict.*got ndarray"),
+        (11, {"grads = {}": "grads = {'q': 1}"}, "expected one of"),
+        (13, {"(params, h, labels)\n": "None\n"}, "TypeError.*in line"),
+        (13, {"grads.insert(0, (grad_a": "grads.append((grad_a"}, "∇W_1"),
+    ],
+)
+def test_ordinary_mistakes_are_told_in_a_sentence(number, changes, words, tmp_path):
+    verdict = judge_file(planted(number, changes, tmp_path), seed=3)
+    assert not verdict.ok
+    assert re.search(words, str(verdict).replace("\n    ", " ")), str(verdict)
+    assert "Traceback" not in str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("number", "changes", "words"),
+    [
+        (7, {"grad = yhat.copy()": "grad = np.array([0.2, 0.3, 0.5])"}, "known"),
+        (8, {"W[k + 1].T @": "np.reshape(W[k + 1], (5, 5)).T @"}, "ValueError"),
+        (11, {"L = len(W) - 1": "L = 3"}, "IndexError"),
+        (12, {"np.eye(yhat.shape[1])": "np.eye(yhat.shape[1])[:, ::-1]"}, "∇a_3"),
+    ],
+)
+def test_what_is_written_in_does_not_pass(number, changes, words, tmp_path):
+    verdict = judge_file(planted(number, changes, tmp_path), seed=4)
+    assert not verdict.ok
+    assert words in str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("number", "changes"),
+    [
+        (
+            1,
+            {"np.sum((yhat - y) ** 2) / yhat.shape[0]": "np.mean(np.sum((y - yhat) ** 2, axis=1))"},
+        ),
+        (2, {"e = np.exp(a_L - np.max(a_L))": "e = np.exp(a_L - np.max(a_L) - 1)"}),
+        (
+            3,
+            {
+                "-np.sum(y[there] * np.log(yhat[there]))": "-np.sum(y * np.log(np.where(there, yhat, 1)))"
+            },
+        ),
+        (
+            5,
+            {
+                "h_2 * (1 - h_2)": "h_2 - h_2**2",
+                "yhat * (1 - yhat)": "1 / (2 + np.exp(W[3] * h_2 + b[3]) + np.exp(-W[3] * h_2 - b[3]))",
+            },
+        ),
+        (7, {"jacobian.T @ grad_yhat": "yhat * grad_yhat - yhat * np.sum(yhat * grad_yhat)"}),
+        (9, {"1 - h**2": "1 / np.cosh(a) ** 2", "(a > 0)": "(h > 0)"}),
+        (
+            10,
+            {"np.outer(grad_a[k], h[k - 1])": "np.einsum('i,j->ij', grad_a[k], h[k - 1]).tolist()"},
+        ),
+        (12, {"(w / np.sum(w))[:, None]": "w.reshape(-1, 1) / w.sum()"}),
+    ],
+)
+def test_other_ways_to_write_it_are_right(number, changes, tmp_path):
+    path = planted(number, changes, tmp_path)
+    for seed in range(4):
+        verdict = judge_file(path, seed=seed)
+        assert verdict.ok, str(verdict)
+
+
+def test_two_mistakes_that_give_the_same_are_both_named():
+    same = [Mistake("one", lambda a: -a), Mistake("two", lambda a: a - 2 * a), Mistake("no", abs)]
+    finding = judge_values(lambda a: -a, lambda a: a, [(1.0,), (-3.0,)], same)
+    assert finding.said == "one; or: two"
+
+
+def test_a_mistake_that_fits_by_chance_is_not_named():
+    twice = [Mistake("squared", lambda a: a**2)]
+    finding = judge_values(lambda a: 2 * a, lambda a: a, [(2.0,), (3.0,)], twice)
+    assert "no mistake that is known" in finding.said
+
+
+def test_hints_that_differ_from_network_to_network_are_not_told():
+    """A number that is fitted to one network fits no other."""
+
+    def chance(k, W, grad_a):
+        return W[k + 1].T @ (grad_a[k + 1] * np.cos(1e3 * W[k + 1][0, 0]))
+
+    (finding,) = EXERCISE_TABLE[8].judge(chance, np.random.default_rng(5))
+    assert "no mistake that is known" in finding.said
+    assert "∇h_3 = W_4ᵀ ∇a_4" in finding.said
+
+
+def test_as_a_program(tmp_path):
+    """Exit codes, and no traceback, of a file run by itself and of the judge."""
+
+    def run(*args):
+        done = subprocess.run(
+            [sys.executable, *map(str, args)],
+            capture_output=True,
+            text=True,
+            cwd=LECTURE.parent.parent,
+            env={**os.environ, "PYTHONPATH": str(LECTURE.parent.parent)},
+        )
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    judge = LECTURE / "exercises" / "judge.py"
+    code, said = run(EXERCISES[1])
+    assert code == 1
+    assert "softmax: not yet" in said
+    code, said = run(judge, SOLUTIONS[2], SOLUTIONS[4])
+    assert code == 0
+    assert said.count("\nright\n") == 2
+    code, said = run(judge, tmp_path / "mine.py")
+    assert code == 2
+    assert "begins with its number" in said
+    assert run(judge)[0] == 2
