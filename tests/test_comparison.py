@@ -682,7 +682,7 @@ def test_a_loss_of_ones_own():
     assert compared(net, point, grads).ok
     found = compared(net, point, {"yhat": 6 * grads.yhat})
     assert "N = 6" in found.first_wrong.diagnosis.message
-    assert found.rule == "∇ŷ = ∂ℓ/∂ŷ / N"
+    assert found.rule == "∇ŷ = ∂ℓ/∂ŷ/N"
     apart = ffnn.Loss("pairs", lambda yhat, y: jnp.sum(yhat * y["t"], axis=-1))
     net = ffnn.Network((3, 4, 2), activation="tanh", loss=apart)
     point = point._replace(y={"t": point.y})

@@ -73,9 +73,12 @@ SQUARED = [
     Mistake("a square root too much", lambda f, y: np.sqrt(_squares(f, y) / len(f))),
     Mistake("ŷ + y in place of ŷ − y", lambda f, y: _squares(f, -y) / len(f)),
     Mistake("the sign is flipped", lambda f, y: -_squares(f, y) / len(f)),
-    Mistake(
-        "one number for each example: the mean over the examples is missing",
-        lambda f, y: np.sum((f - y) ** 2, axis=1),
+    *(
+        Mistake(
+            "one number for each example: the mean over the examples is missing",
+            lambda f, y, over=over: np.sum((f - y) ** 2, axis=1) / (len(f) if over else 1),
+        )
+        for over in (False, True)
     ),
     Mistake(
         "one number for each output: the sum over the outputs is missing",
@@ -99,8 +102,8 @@ def _squares(yhat: np.ndarray, y: np.ndarray) -> float:
 def softmax(function: Function, draw: np.random.Generator) -> list[Finding]:
     """The verdict on exercise 2."""
     small = [draw.normal(size=k) * 2 for k in (3, 5)]
-    large = [np.array(t) for t in ([1000.0, 1001.0, 999.5], [-1000.0, -1001.0, -1003.0])]
-    trials = [(a,) for a in (NOTES_A, *small, *large, 300 * draw.normal(size=4))]
+    large = ([1000.0, 1001.0, 999.5], [-1000.0, -1001.0, -1003.0], [0.0, -3.0, 2000.0, 5.0])
+    trials = [(a,) for a in (NOTES_A, *small, *map(np.array, large), 300 * draw.normal(size=4))]
     return [judge_values(function, safe_softmax, trials, SOFTMAX, ordinary=3)]
 
 
@@ -216,7 +219,13 @@ ENTROPY = [
         lambda f, y: _entropy(f, y) / np.log(10),
     ),
     Mistake("the mean over the classes in place of the sum", lambda f, y: _entropy(f, y) / len(y)),
-    Mistake("y and ŷ are swapped: the logarithm is of ŷ", lambda f, y: -np.sum(f * np.log(y))),
+    *(
+        Mistake(
+            "y and ŷ are swapped: the logarithm is of ŷ",
+            lambda f, y, limit=limit: -np.sum((f * np.log(y))[y > limit]),
+        )
+        for limit in (-1.0, 0.0)
+    ),
     Mistake("the logarithm is missing", lambda f, y: -np.sum(y * f)),
     Mistake(
         "y is not used: only the true class counts, or each class as far as y says",

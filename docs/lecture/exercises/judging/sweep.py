@@ -84,7 +84,7 @@ def judge_gradients(
         if changed:
             return Finding(name, False, f"the value is right, but {in_place(changed)}")
         rows += [row for one in found for row in one.rows]
-    worst = max(rows, key=lambda row: row.error / row.allowed)
+    worst = max(rows, key=lambda row: row.error)
     figures = f"{sum(map(len, groups))} networks, {len(rows)} gradients; the worst is off by "
     return Finding(
         name, True, f"{figures}{worst.error:.1e} of its norm, {worst.allowed:.1e} allowed"
