@@ -41,8 +41,6 @@ exclude_patterns = ["_build", "_extensions"]
 # Pages
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4  # links within a page, as GitHub has them
-myst_links_external_new_tab = False
-suppress_warnings = ["myst.header"]  # pages of GitHub may begin below the first heading
 
 # Code cells: run anew at each build, in the folder of their page, while it is read, so that {eval} in
 # its text finds their values; one that fails is a warning, and so an error of the build
@@ -56,7 +54,6 @@ nb_render_markdown_format = "myst"
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # signatures come from the source, see docstrings.py
-autodoc_class_signature = "mixed"
 python_maximum_signature_line_length = 80
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
