@@ -392,3 +392,13 @@ def test_as_a_program(tmp_path):
     code, said = run(judge, tmp_path / "mine.py")
     assert code == 2
     assert "begins with its number" in said
+
+
+def test_the_readme_names_every_file_and_prints_what_the_judge_prints(tmp_path):
+    readme = (LECTURE / "exercises" / "README.md").read_text()
+    assert all(f"[{path.name}]({path.name})" in readme for path in EXERCISES)
+    changes = {
+        "np.diag(yhat) - np.outer(yhat, yhat)": "np.diag(yhat)",
+        "grad = yhat.copy()": "raise NotImplementedError",
+    }
+    assert f"```text\n{judge_file(planted(7, changes, tmp_path), seed=6)}\n```" in readme
