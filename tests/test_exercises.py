@@ -262,7 +262,11 @@ def test_mistake(number, changes, words, tmp_path):
 @pytest.mark.parametrize(
     ("number", "changes", "words"),
     [
-        (8, {"return W[k + 1].T @": "return W[k + 1].T @ W[k + 1][0, :2] @"}, "ValueError.*line 2"),
+        (
+            8,
+            {"return W[k + 1].T @": "return W[k + 1].T @ W[k + 1][0, :2] @"},
+            "ValueError.*in line 17 of",
+        ),
         (8, {"return W[k + 1].T @": "return undefined @"}, "NameError: name 'undefined'.*in line"),
         (8, {"return W[k + 1].T @": "W[k + 1].T @"}, "grad_h gave None.*no `return`"),
         (8, {"return W[k + 1].T @ grad_a[k + 1]": "return 'W'"}, "expected.*real numbers|numbers"),
@@ -315,14 +319,14 @@ def test_what_is_written_in_does_not_pass(number, changes, words, tmp_path):
         (
             3,
             {
-                "-np.sum(y[there] * np.log(yhat[there]))": "-np.sum(y * np.log(np.where(there, yhat, 1)))"
+                "y[there] * np.log(yhat[there])": "y * np.log(np.where(there, yhat, 1))",
             },
         ),
         (
             5,
             {
                 "h_2 * (1 - h_2)": "h_2 - h_2**2",
-                "yhat * (1 - yhat)": "1 / (2 + np.exp(W[3] * h_2 + b[3]) + np.exp(-W[3] * h_2 - b[3]))",
+                "yhat * (1 - yhat)": "1 / (2 + yhat / (1 - yhat) + (1 - yhat) / yhat)",
             },
         ),
         (7, {"jacobian.T @ grad_yhat": "yhat * grad_yhat - yhat * np.sum(yhat * grad_yhat)"}),
@@ -388,4 +392,13 @@ def test_as_a_program(tmp_path):
     code, said = run(judge, tmp_path / "mine.py")
     assert code == 2
     assert "begins with its number" in said
-    assert run(judge)[0] == 2
+
+
+def test_the_readme_names_every_file_and_prints_what_the_judge_prints(tmp_path):
+    readme = (LECTURE / "exercises" / "README.md").read_text()
+    assert all(f"[{path.name}]({path.name})" in readme for path in EXERCISES)
+    changes = {
+        "np.diag(yhat) - np.outer(yhat, yhat)": "np.diag(yhat)",
+        "grad = yhat.copy()": "raise NotImplementedError",
+    }
+    assert f"```text\n{judge_file(planted(7, changes, tmp_path), seed=6)}\n```" in readme

@@ -18,7 +18,7 @@ SQUARE = Network((5, 5, 5, 5, 5), activation=("sigmoid", "tanh", "relu"), output
 TANH = Network((5, 5, 5, 5), activation="tanh", output="softmax")
 TAPERED = Network((4, 6, 3), activation="tanh", output="softmax")
 REAL = Network((4, 3), output="linear")
-SQUARED = Network((4, 6, 3), activation="tanh", output="softmax", loss="squared_error")
+SQUARED = Network((4, 3), output="softmax", loss="squared_error")
 
 
 def yhat(cross: Function, squared: Function, draw: np.random.Generator) -> list[Finding]:
@@ -35,14 +35,14 @@ def yhat(cross: Function, squared: Function, draw: np.random.Generator) -> list[
 
 def a_L(pull_back: Function, grad_a_L: Function, draw: np.random.Generator) -> list[Finding]:
     """The verdicts on exercise 7."""
-    top = f"a_{TAPERED.depth}"
 
     def pulled(function: Function, at: Point) -> Answer:
         grad = at.grads["yhat"]
-        return asked(function, {top: (at.yhat, grad)}, {"yhat": grad})
+        return asked(function, {f"a_{at.net.depth}": (at.yhat, grad)}, {"yhat": grad})
 
     def direct(function: Function, at: Point) -> Answer:
-        return asked(function, {top: (at.yhat, _label(at))}, {"yhat": at.grads["yhat"]})
+        question = {f"a_{at.net.depth}": (at.yhat, _label(at))}
+        return asked(function, question, {"yhat": at.grads["yhat"]})
 
     return [
         judge_gradients(pull_back, [points(SQUARED, draw)], pulled),

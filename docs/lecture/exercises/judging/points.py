@@ -6,10 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-import ffnn_jax as ffnn
-from ffnn_jax import Gradients, Layer, Network
-
-_forward, _gradients = jax.jit(ffnn.forward), jax.jit(ffnn.gradients)
+from ffnn_jax import Layer, Network
+from ffnn_jax.comparison.truth import truth_at
 
 
 class Point(NamedTuple):
@@ -81,16 +79,12 @@ def _point(
     if weighted and examples:
         weights = np.linspace(0.3, 2.0, examples)  # the same at every point: hints have Σw in them
     with jax.enable_x64(True):
-        tape = _forward(net, params, x)
-        _, grads = _gradients(net, params, x, y, weights=weights)
+        at = truth_at(net, params, x, y, weights)
+
+    def shaped(rows: np.ndarray) -> np.ndarray:
+        return rows.reshape(*batch, rows.shape[-1])
+
     W, b = ([None, *ts] for ts in zip(*params, strict=True))
-    a, h = [None, *map(np.array, tape.a)], list(map(np.array, tape.h))
-    return Point(net, params, x, y, weights, W, b, a, h, np.array(tape.yhat), _by_name(grads))
-
-
-def _by_name(grads: Gradients) -> dict[str, np.ndarray]:
-    found = {"yhat": np.array(grads.yhat)}
-    for k, (layer, a, h) in enumerate(zip(grads.params, grads.a, grads.h, strict=True), start=1):
-        found |= {f"W_{k}": np.array(layer.W), f"b_{k}": np.array(layer.b)}
-        found |= {f"a_{k}": np.array(a), f"h_{k - 1}": np.array(h)}
-    return found
+    a, h = [None, *map(shaped, at.a)], list(map(shaped, at.h))
+    grads = {q.key: t if q.kind in ("W", "b") else shaped(t) for q, t in at.grads.items()}
+    return Point(net, params, x, y, weights, W, b, a, h, shaped(at.yhat), grads)
