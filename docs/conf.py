@@ -36,15 +36,15 @@ extensions = [
     "mathml",
     "repository_pages",
 ]
-exclude_patterns = ["_build", "_extensions", "lecture/exercises", "lecture/solutions"]
+exclude_patterns = ["_build", "_extensions"]
 
 # Pages
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4  # links within a page, as GitHub has them
 
-# Code cells: run anew at each build, in the folder of their page; one that fails is a warning, and
-# so an error of the build, after all others were run
-nb_execution_mode = "force"
+# Code cells: run anew at each build, in the folder of their page, while it is read, so that {eval}
+# in its text finds their values; one that fails is a warning, and so an error of the build
+nb_execution_mode = "inline"
 nb_execution_show_tb = True
 nb_execution_timeout = 300
 nb_merge_streams = True

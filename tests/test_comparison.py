@@ -134,6 +134,14 @@ PLANTED = {
         "formula",
         "gradient of cross_entropy, and the network's loss is binary_cross_entropy",
     ),
+    "−1/ŷ": ("softmax", "yhat", lambda g, t: -1 / t["yhat"] / t["N"], "formula", "y is left out"),
+    "classes from 1": (
+        "softmax",
+        "yhat",
+        lambda g, t: -np.roll(t["y"], 1, axis=-1) / t["yhat"] / t["N"],
+        "formula",
+        "classes are one off",
+    ),
     "∇a_L for ∇ŷ": (
         "softmax",
         "yhat",
@@ -149,6 +157,28 @@ PLANTED = {
         lambda g, t: t["yhat"] * (1 - t["yhat"]) * g["yhat"],
         "formula",
         "only the diagonal",
+    ),
+    "diag(ŷ) alone": (
+        "softmax, squared error",
+        "a_3",
+        lambda g, t: t["yhat"] * g["yhat"],
+        "formula",
+        r"only diag\(ŷ\)",
+    ),
+    "ŷŷᵀ alone": (
+        "softmax, squared error",
+        "a_3",
+        lambda g, t: -t["yhat"] * np.sum(t["yhat"] * g["yhat"], axis=-1, keepdims=True),
+        "formula",
+        r"diag\(ŷ\) of J_O .* left out",
+    ),
+    "a sign below": ("softmax", "W_2", lambda g, t: -g["a_2"].T @ t["h"][1], "sign", "gradient$"),
+    "mean over units": (
+        "softmax",
+        "h_1",
+        lambda g, t: g["a_2"] @ t["W"][2] / 5,
+        "scaled",
+        "1/5 .*: the mean over the units of layer 2",
     ),
     "Jacobian twice": (
         "logistic",
@@ -213,6 +243,13 @@ PLANTED = {
         lambda g, t: g["h_1"] * (1 - t["h"][1]),
         "formula",
         "is 1 − h_1, and g′ of tanh is another: 1 − h²",
+    ),
+    "g or softplus′": (
+        "linear",
+        "a_1",
+        lambda g, t: g["h_1"] * t["h"][1],
+        "formula",
+        "it has g: .*; or: .*g′ of softplus",
     ),
     "g for g′": ("linear", "a_1", lambda g, t: g["h_1"] * t["h"][1], "formula", "it has g:"),
     "g′ twice": (
@@ -682,10 +719,41 @@ def test_a_loss_of_ones_own():
     assert compared(net, point, grads).ok
     found = compared(net, point, {"yhat": 6 * grads.yhat})
     assert "N = 6" in found.first_wrong.diagnosis.message
-    assert found.rule == "∇ŷ = ∂ℓ/∂ŷ / N"
+    assert found.rule == "∇ŷ = ∂ℓ/∂ŷ/N"
     apart = ffnn.Loss("pairs", lambda yhat, y: jnp.sum(yhat * y["t"], axis=-1))
     net = ffnn.Network((3, 4, 2), activation="tanh", loss=apart)
     point = point._replace(y={"t": point.y})
     _, grads = ffnn.gradients(net, point.params, point.x, point.y)
     assert compared(net, point, grads).ok
     assert compared(net, point, {"a_1": grads.h[1]}).first_wrong.diagnosis.fault == "formula"
+
+
+def test_the_formula_for_one_example_has_no_batch_in_it():
+    net = NETS["softmax"]
+    point = examples(net, batch=())
+    _, grads = ffnn.gradients(net, point.params, point.x, point.y)
+    for name, wrong, rule in (
+        ("a_3", -grads.a[2], "∇a_3 = (ŷ − y)"),
+        ("W_2", -grads.params[1].W, "∇W_2 = ∇a_2 h_1ᵀ"),
+        ("yhat", 2 * grads.yhat, "∇ŷ = −(y/ŷ)"),
+    ):
+        assert compared(net, point, {name: wrong}).rule == rule
+
+
+def test_a_sign_with_nothing_above_it_may_be_of_the_output_or_below():
+    net = NETS["softmax"]
+    point = examples(net)
+    _, grads = ffnn.gradients(net, point.params, point.x, point.y)
+    alone = compared(net, point, {"W_1": -grads.params[0].W}).first_wrong.diagnosis.message
+    assert alone.endswith("ŷ − y, not y − ŷ, or a sign on the way down")
+    below = compared(net, point, {"a_1": grads.a[0], "W_1": -grads.params[0].W})
+    assert below.first_wrong.diagnosis.message == "the negative of the gradient"
+
+
+def test_divided_by_N_in_place_of_the_sum_of_weights():
+    net = NETS["softmax"]
+    point = examples(net)
+    _, grads = ffnn.gradients(net, point.params, point.x, point.y, weights=point.weights)
+    factor = float(point.weights.sum()) / 6
+    found = compared(net, point, {"a_3": factor * grads.a[2]}, weights=point.weights)
+    assert "divided by N and not by Σw" in found.first_wrong.diagnosis.message

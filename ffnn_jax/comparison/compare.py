@@ -18,9 +18,11 @@ from jax.typing import ArrayLike
 from ffnn_jax import backprop, checks, network
 from ffnn_jax.backprop import Gradients
 from ffnn_jax.comparison import mistakes, shapes
+from ffnn_jax.comparison.factors import named_factors
 from ffnn_jax.comparison.learner import Learner
 from ffnn_jax.comparison.mistakes import Mistake
 from ffnn_jax.comparison.quantities import (
+    DIFFERENCES,
     Quantity,
     backward_order,
     by_quantity,
@@ -93,7 +95,7 @@ def compare_gradients(
     first = next(
         (q for q, row in zip(walk.seen, rows, strict=True) if row.verdict == "wrong"), None
     )
-    return Comparison(rows, "" if first is None else formula_of(net, first))
+    return Comparison(rows, "" if first is None else formula_of(net, first, at.batch))
 
 
 def _ours(at: Truth, net: Network, *args: Any) -> list[Grads]:
@@ -217,7 +219,7 @@ class _Walk(Learner):
 
     def _named(self, q: Quantity, factor: float) -> tuple[float, str, str] | None:
         """The factor with a name that this one is."""
-        for named in mistakes.factors(self.at, q):
+        for named in named_factors(self.at, q, (q, *self.hidden(q))):
             if abs(factor - named[0]) <= self.tolerance(q) * abs(named[0]):
                 return named
         return None
@@ -238,7 +240,10 @@ class _Walk(Learner):
         self, q: Quantity, known: Grads
     ) -> Iterator[tuple[Quantity, Mistake, np.ndarray]]:
         """(where, the mistake, what it makes of q), in q and in what was not given above it."""
-        for p in (*self.hidden(q), q):
+        places = [*self.hidden(q), q]
+        if q == ("a", self.at.net.depth) and (self.at.net.output, self.at.net.loss) in DIFFERENCES:
+            places.reverse()  # ŷ − y is written down without ∇ŷ
+        for p in places:
             for one in mistakes.mistakes_in(self.at, p, known):
                 yield p, one, one.value if p == q else self.known(q, {p: one.value})[q]
 
@@ -252,11 +257,14 @@ class _Walk(Learner):
         least = min((one.misfit for one in tried), default=float("inf"))
         if not least <= 1:
             return None
-        p, one, *_ = next(t for t in tried if t.misfit <= max(2 * least, 0.1))
+        equal = [t for t in tried if t.misfit <= max(2 * least, 0.1)]
+        p, one, *_ = equal[0]
+        here = dict.fromkeys(t.mistake.message for t in equal if t.place == p)
+        said = "; or: ".join(here)
         if p == q:
-            return Diagnosis(one.fault, one.message)
+            return Diagnosis(one.fault, said)
         self.keep(p, one.value, "wrong")
-        return Diagnosis(one.fault, f"by way of {p.symbol}, which was not given: {one.message}")
+        return Diagnosis(one.fault, f"by way of {p.symbol}, which was not given: {said}")
 
     def _best_scaled(self, q: Quantity, tried: list["_Tried"]) -> Diagnosis | None:
         for p, one, _, factor, misfit in tried:

@@ -4,8 +4,6 @@ For every kind of gradient there is a function that yields `Mistake`s: the array
 who makes it. What they got who handed in an array of their own is looked up among these.
 """
 
-import itertools
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -21,6 +19,7 @@ from ffnn_jax.losses import LOSSES
 
 MOST_KINKS = 8  # so many entries at a kink are tried one by one
 
+_SHIFTED = "the classes are one off: y counts from 0"
 _FORMS = {"tanh": ": 1 − h²", "sigmoid": ": h (1 − h)", "softplus": ": 1 − e^{−h}"}
 
 
@@ -73,6 +72,10 @@ def _in_yhat(at: Truth, L: int, grads: Grads) -> Iterator[Mistake]:
     if own == "cross_entropy":
         said = "∇ŷ is −y/ŷ, and here it is not divided by ŷ"
         yield Mistake("formula", "not divided by ŷ", said, -share * y)
+        said = "this is −1/ŷ in every entry: the target y is left out of −y/ŷ"
+        yield Mistake("formula", "y left out", said, -share / yhat)
+        for other in _shifted(y):
+            yield Mistake("formula", "classes", _SHIFTED, -share * other / yhat)
     said = "ŷ − y is ∇a_L of this output and this loss; ∇ŷ is taken before J_O, the output's part"
     yield Mistake("formula", "∇a_L for ∇ŷ", said, at.grads[Quantity("a", L)])
     yield Mistake("formula", "ŷ alone", "this is ŷ itself: the target y is left out", share * yhat)
@@ -92,6 +95,11 @@ def _in_last_a(at: Truth, L: int, grads: Grads) -> Iterator[Mistake]:
             "only the diagonal ŷ(1 − ŷ) of J_O = diag(ŷ) − ŷŷᵀ is used: each ŷ_j depends on all a"
         )
         yield Mistake("formula", "diagonal", said, yhat * (1 - yhat) * grad_yhat)
+        said = "only diag(ŷ) of J_O = diag(ŷ) − ŷŷᵀ is used: each ŷ_j depends on all a"
+        yield Mistake("formula", "diag(ŷ)", said, yhat * grad_yhat)
+        said = "diag(ŷ) of J_O = diag(ŷ) − ŷŷᵀ is left out: this is −ŷŷᵀ∇ŷ"
+        value = -yhat * np.sum(yhat * grad_yhat, axis=-1, keepdims=True)
+        yield Mistake("formula", "ŷŷᵀ", said, value)
     if output == "logistic":
         said = f"the output's slope is ŷ(1 − ŷ); here it is taken of a_{L} in place of ŷ"
         yield Mistake("formula", "slope at a", said, at.a[-1] * (1 - at.a[-1]) * grad_yhat)
@@ -102,7 +110,7 @@ def _in_last_a(at: Truth, L: int, grads: Grads) -> Iterator[Mistake]:
         yield Mistake("formula", "Jacobian twice", twice, pull_output(output, yhat, truth))
         yield Mistake("formula", "slope after", twice, yhat * (1 - yhat) * truth)
     for other in JACOBIANS:
-        if other not in (output, "linear"):
+        if other not in (output, "linear") and (output, other) != ("softmax", "logistic"):
             said = f"this has the Jacobian of {other}, and the network's output is {output}"
             yield Mistake("formula", "another output", said, pull_output(other, yhat, grad_yhat))
     yield from _weights_ignored(at, truth)
@@ -123,9 +131,13 @@ def _without_the_output(at: Truth, L: int, grad_yhat: np.ndarray) -> Iterator[Mi
         yield Mistake(
             "formula", "y left out", "this is ŷ: the target y is left out", at.share * yhat
         )
-        said = "the classes are one off: y counts from 0"
-        yield Mistake("formula", "classes", said, at.share * (yhat - np.roll(at.y, 1, axis=-1)))
-        yield Mistake("formula", "classes", said, at.share * (yhat - np.roll(at.y, -1, axis=-1)))
+        for other in _shifted(at.y):
+            yield Mistake("formula", "classes", _SHIFTED, at.share * (yhat - other))
+
+
+def _shifted(y: np.ndarray) -> list[np.ndarray]:
+    """The targets when the classes are counted from 1, and when they are counted from −1."""
+    return [np.roll(y, 1, axis=-1), np.roll(y, -1, axis=-1)]
 
 
 def _in_hidden_a(at: Truth, k: int, grads: Grads) -> Iterator[Mistake]:
@@ -158,7 +170,7 @@ def _in_hidden_a(at: Truth, k: int, grads: Grads) -> Iterator[Mistake]:
             said = f"this is g′ of {other}, the activation of layer {j}; layer {k} has {own}"
             yield of("another layer's g′", said, slopes[other])
     for other in ACTIVATIONS:
-        if other not in at.net.activations:
+        if other not in (*at.net.activations, "identity"):  # g′ = 1 has been said
             said = f"this is g′ of {other}; layer {k} has {own}"
             yield of("another g′", said, slopes[other])
 
@@ -261,45 +273,6 @@ def with_a_number(at: Truth, q: Quantity, grads: Grads, mine: np.ndarray) -> Ite
 def _fit(rest: np.ndarray, direction: np.ndarray) -> float:
     size = float(np.vdot(direction, direction))
     return float(np.vdot(direction, rest)) / size if size > 0 else 0.0
-
-
-# Factors -----------------------------------------------------------------------------------------
-
-
-def factors(at: Truth, q: Quantity) -> list[tuple[float, str, str]]:
-    """(factor, fault, sentence) of the factors that gradients are off by, simple ones first."""
-    total, width = at.total, at.net.sizes[-1]
-    n = f"N = {at.examples}" if total == at.examples else f"Σw = {total:.6g}"
-    half, twice = "½ of the gradient", "twice the gradient"
-    if at.net.loss == "squared_error":
-        half += ": the 2 of the square is missing (this loss has no ½)"
-    groups: list[list[tuple[float, str]]] = [
-        [(1.0, ""), (0.5, half), (2.0, twice)],
-        [
-            (1.0, ""),
-            (total, f"{n} times the gradient: summed over the batch, where the loss is a mean"),
-            (1 / total, f"1/N of the gradient, {n}: divided by it once too often"),
-        ],
-        [
-            (1.0, ""),
-            (1 / width, f"1/{width} of the gradient: the mean over outputs, where the sum is due"),
-            (width, f"{width} times the gradient, as many as there are outputs"),
-        ],
-        [(1.0, ""), (-1.0, "the negative of the gradient")],
-    ]
-    if q.kind == "yhat" and at.net.loss == "cross_entropy":
-        groups[-1][1] = (-1.0, "the negative of the gradient: ∇ŷ = −y/ŷ")
-    elif at.y is not None:
-        groups[-1][1] = (-1.0, "the negative of the gradient: ŷ − y, not y − ŷ")
-    found = []
-    for parts in itertools.product(*groups):
-        said = [text for _, text in parts if text]
-        value = math.prod(number for number, _ in parts)
-        if said and not math.isclose(value, 1):
-            fault = "sign" if len(said) == 1 and value == -1 else "scaled"
-            found.append((len(said), value, fault, ", and ".join(said)))
-    found.sort(key=lambda one: one[0])
-    return [one[1:] for one in found]
 
 
 # The gradient of something else ------------------------------------------------------------------

@@ -18,6 +18,11 @@ from ffnn_jax.network import Network
 
 GROUPS = ("a", "h", "W", "b")
 JACOBIANS = {"linear": "I", "softmax": "diag(ŷ) − ŷŷᵀ", "logistic": "diag(ŷ (1 − ŷ))"}
+DIFFERENCES = {  # where ∇a_L is ŷ − y, times this
+    ("softmax", "cross_entropy"): "",
+    ("logistic", "binary_cross_entropy"): "",
+    ("linear", "squared_error"): "2",
+}
 
 
 class Quantity(NamedTuple):
@@ -61,30 +66,27 @@ def above(q: Quantity, depth: int) -> Quantity | None:
     return None
 
 
-def formula_of(net: Network, q: Quantity) -> str:
-    """The formula of a gradient, in the lecture's symbols."""
+def formula_of(net: Network, q: Quantity, batch: tuple[int, ...]) -> str:
+    """The formula of a gradient, in the lecture's symbols; batch is () for one example."""
     k, L = q.layer, net.depth
+    N, summed = ("/N", ", summed over the batch") if batch else ("", "")
     if q.kind == "yhat":
         loss = net.loss if isinstance(net.loss, str) else None
         forms = {
-            "squared_error": "∇ŷ = 2(ŷ − y)/N",
-            "cross_entropy": "∇ŷ = −(y/ŷ)/N",
-            "binary_cross_entropy": "∇ŷ = (−y/ŷ + (1 − y)/(1 − ŷ))/N",
+            "squared_error": "2(ŷ − y)",
+            "cross_entropy": "−(y/ŷ)",
+            "binary_cross_entropy": "(−y/ŷ + (1 − y)/(1 − ŷ))",
         }
-        return forms.get(loss or "", "∇ŷ = ∂ℓ/∂ŷ / N")
+        return f"∇ŷ = {forms.get(loss or '', '∂ℓ/∂ŷ')}{N}"
     if q.kind == "a" and k == L:
-        pairs = {
-            ("softmax", "cross_entropy"): f"∇a_{k} = (ŷ − y)/N",
-            ("logistic", "binary_cross_entropy"): f"∇a_{k} = (ŷ − y)/N",
-            ("linear", "squared_error"): f"∇a_{k} = 2(ŷ − y)/N",
-        }
-        general = f"∇a_{k} = J_Oᵀ ∇ŷ, J_O = {JACOBIANS[net.output]}"
-        return pairs.get((net.output, net.loss), general)  # type: ignore[arg-type]
+        if (net.output, net.loss) in DIFFERENCES:
+            return f"∇a_{k} = {DIFFERENCES[net.output, str(net.loss)]}(ŷ − y){N}"
+        return f"∇a_{k} = J_Oᵀ ∇ŷ, J_O = {JACOBIANS[net.output]}"
     return {
         "a": f"∇a_{k} = ∇h_{k} ⊙ g′(a_{k})",
         "h": f"∇h_{k} = W_{k + 1}ᵀ ∇a_{k + 1}",
-        "W": f"∇W_{k} = ∇a_{k} h_{k - 1}ᵀ, summed over the batch",
-        "b": f"∇b_{k} = ∇a_{k}, summed over the batch",
+        "W": f"∇W_{k} = ∇a_{k} h_{k - 1}ᵀ{summed}",
+        "b": f"∇b_{k} = ∇a_{k}{summed}",
     }[q.kind]
 
 

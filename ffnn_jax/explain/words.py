@@ -114,7 +114,7 @@ def _output_layer(found: "Responsibility") -> Section:
 
 def _rule(found: "Responsibility") -> str:
     """∇a_L of this output with this loss."""
-    rule = formula_of(found.net, Quantity("a", found.net.depth))
+    rule = formula_of(found.net, Quantity("a", found.net.depth), (len(found.examples.shares),))
     rule = rule.replace("J_Oᵀ ∇ŷ, J_O = I", "∇ŷ")
     if _is_one(found):
         return rule.replace("= (ŷ − y)/N", "= ŷ − y").replace("/N", "")

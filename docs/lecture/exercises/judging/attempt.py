@@ -1,0 +1,92 @@
+"""Runs a learner's function: on copies, and whatever it does is told in a sentence."""
+
+import copy
+import linecache
+import pathlib
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Attempt(NamedTuple):
+    """What came of a call.
+
+    Attributes:
+      value: what was returned.
+      trouble: why there is nothing to judge, or "".
+      changed: the arguments that the function changed in place.
+    """
+
+    value: Any
+    trouble: str = ""
+    changed: tuple[str, ...] = ()
+
+
+def attempt(function: Callable[..., Any], args: tuple[Any, ...]) -> Attempt:
+    """Calls the function with copies of its arguments."""
+    mine, name = copy.deepcopy(args), function.__name__
+    code = getattr(function, "__code__", None)  # a function of NumPy itself has none
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = function(*mine)
+    except NotImplementedError:
+        return Attempt(None, f"nothing here yet: fill in the body of {name}")
+    except Exception as error:
+        return Attempt(None, described(error, code.co_filename if code else ""))
+    if value is None:
+        return Attempt(None, f"{name} gave None: fill it in, or has it no `return`?")
+    names = code.co_varnames if code else ()
+    pairs = zip(names, mine, args, strict=False)
+    return Attempt(value, "", tuple(n for n, now, then in pairs if not _same(now, then)))
+
+
+def in_place(changed: tuple[str, ...]) -> str:
+    """The sentence on arguments that were changed."""
+    name = changed[0]
+    return (
+        f"it changes its argument {', '.join(changed)} in place, and who called it may still need "
+        f"the old value: write {name} = {name} − …, not {name} −= …"
+    )
+
+
+def described(error: Exception, file: str) -> str:
+    """An exception in one sentence, with the line of the learner's file where it arose."""
+    words = str(error).strip().splitlines()
+    said = f"{type(error).__name__}: {words[0]}" if words else type(error).__name__
+    if isinstance(error, SyntaxError):
+        return f"Python cannot read it: {said}, in line {error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    if not frames:
+        return f"your code raised {said}"
+    number = frames[-1].lineno or 0
+    line = linecache.getline(file, number).strip()
+    return f"your code raised {said}, in line {number} of {pathlib.Path(file).name}: {line}"
+
+
+def numbers(value: Any) -> np.ndarray | str:
+    """A value as an array in float64, or what is wrong with it."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        return f"expected numbers, and this is no array: {error}"
+    if array.dtype.kind not in "fiub":
+        return f"expected real numbers, got {type(value).__name__} of dtype {array.dtype}"
+    return array.astype(np.float64)
+
+
+def show(array: np.ndarray) -> str:
+    """An array in one line."""
+    text = np.array2string(array, precision=4, threshold=12, edgeitems=2, max_line_width=10_000)
+    return " ".join(text.split())
+
+
+def _same(now: Any, then: Any) -> bool:
+    if isinstance(then, list | tuple):
+        return len(now) == len(then) and all(map(_same, now, then))
+    if isinstance(then, np.ndarray):
+        return now.shape == then.shape and np.array_equal(now, then, equal_nan=True)
+    return True
