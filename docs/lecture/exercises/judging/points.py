@@ -80,6 +80,8 @@ def _point(
         weights = np.linspace(0.3, 2.0, examples)  # the same at every point: hints have Σw in them
     with jax.enable_x64(True):
         at = truth_at(net, params, x, y, weights)
+    if any(np.count_nonzero(h) < 2 for h in at.h[1:] if h.shape[1] > 1):
+        return _point(net, draw, examples, weighted)  # a dead layer of relu: all below it is 0
 
     def shaped(rows: np.ndarray) -> np.ndarray:
         return rows.reshape(*batch, rows.shape[-1])

@@ -111,8 +111,9 @@ def agreed(found: Sequence[Comparison], symbols: dict[str, str]) -> str:
     what = symbols.get(row.name, row.symbol)
     if any(one is None or one.name != row.name for one in first):
         return "no mistake that is known explains it: compare each line with its formula"
-    said = {one.diagnosis.message for one in first if one and one.diagnosis}
-    hint = said.pop() if len(said) == 1 else "no mistake that is known explains it"
+    said = [one.diagnosis.message.split("; or: ") for one in first if one and one.diagnosis]
+    everywhere = [hint for hint in said[0] if all(hint in others for others in said)]
+    hint = "; or: ".join(everywhere) or "no mistake that is known explains it"
     return f"{what}: {hint}. The formula is {found[0].rule}"
 
 
