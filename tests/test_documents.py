@@ -38,8 +38,9 @@ def test_docstring_examples_are_found():
     assert len(found) >= 10
 
 
-def test_readme_first_use(capsys):
+def test_readme_first_use(capsys, tmp_path, monkeypatch):
     """The python blocks of the README run one after the other, with the results it promises."""
+    monkeypatch.chdir(tmp_path)  # a page is written
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert blocks
     scope = {}
@@ -50,6 +51,7 @@ def test_readme_first_use(capsys):
     assert scope["losses"].shape == (10, 12)
     assert scope["report"].ok
     assert not scope["mine"].ok
+    assert (tmp_path / "backprop.html").exists()
 
 
 def test_what_the_readme_names_is_there():
