@@ -1,6 +1,7 @@
 """Files that survive: what is written comes back equal, and what is damaged is never believed."""
 
 import concurrent.futures
+import functools
 import hashlib
 import io
 import itertools
@@ -136,7 +137,14 @@ def test_a_loss_of_the_library_by_its_name(tmp_path):
         ((NET, PARAMS), [1], TypeError, "metadata: expected a dict"),
         ((NET, PARAMS), {"a": {1, 2}}, TypeError, "JSON"),
         ((NET, PARAMS), {"a": "b" * 2**22}, ValueError, "at most 4194304 bytes"),
+        (
+            (NET, PARAMS),
+            functools.reduce(lambda t, _: {"a": t}, range(10**5), {}),
+            ValueError,
+            "deep",
+        ),
     ],
+    ids=["a layer too few", "turned round", "a list", "a set", "too long", "too deep"],
 )
 def test_models_that_are_none_are_refused_before_anything_is_written(
     args, metadata, error, match, tmp_path

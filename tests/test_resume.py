@@ -24,6 +24,7 @@ ADAM = optax.adam(optax.cosine_decay_schedule(0.05, 100))
 RATE = optax.inject_hyperparams(optax.sgd)(learning_rate=0.05, momentum=0.9)
 SHORT = jax.tree.map(lambda t: t.astype(jnp.bfloat16), examples(NET).params)
 CUTS = np.random.default_rng(0)
+QUICK = {"xla_backend_optimization_level": 0}
 
 
 def digest(tree):
@@ -184,6 +185,7 @@ def test_the_best_epoch_is_marked(tmp_path):
         ({"accumulate": 2}, "its accumulate was 1, now it is 2"),
         ({"patience": 3}, "its patience was None, now it is 3"),
         ({"objective": ffnn.loss_autodiff}, "its objective was loss, now it is loss_autodiff"),
+        ({"compiler_options": QUICK}, "its compiler_options was None"),
         ({"epochs": 1}, "epochs: 2 are in the checkpoints already, got 1"),
         ({"resume": False}, "holds a training up to epoch 2; pass resume=True"),
     ],

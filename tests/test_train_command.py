@@ -4,6 +4,7 @@ person reads on the way."""
 import csv
 import json
 import pathlib
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -15,7 +16,9 @@ import ffnn_jax as ffnn
 from ffnn_jax import cli
 from ffnn_jax.metrics import read_metrics
 from ffnn_jax.tabular import trainer
+from ffnn_jax.tabular.experiment import compiler_options_of, epochs_on_all_rows
 from ffnn_jax.tabular.models import load_model, raw_network
+from ffnn_jax.tabular.settings import Settings
 
 FAST = [
     "--hidden",
@@ -247,6 +250,10 @@ def test_what_fails_leaves_nothing_behind(flower_run, price_run, tmp_path, capsy
     words = ["train", str(flower_run / "iris.csv"), "--run", str(new), "--target"]
     assert main([*words, "nothing"]) == 1
     assert main([*words, "species", "--drop", "nothing"]) == 1
+    assert main([*words, "sepal", "--loss", "cross_entropy"]) == 1
+    assert (
+        "--loss: 'cross_entropy' is of classes, and 'sepal' a quantity" in capsys.readouterr().err
+    )
     assert main([*words, "sepal", "--class-weight", "balanced"]) == 1
     assert not new.exists()
     out.write_text("mine")
@@ -276,3 +283,23 @@ def test_counts_have_their_logarithm_in_the_network(tmp_path):
     rows = ffnn.read_table(tmp_path / "t.csv")
     np.testing.assert_allclose(model.predict(rows), np.exp(model.outputs(rows)[:, 0]), rtol=1e-6)
     assert model.predict(rows).mean() == pytest.approx(frame["n"].mean(), rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "patience", "level"), [(100, 20, 0), (100, 0, 1), (1000, 20, 1), (10**5, 20, None)]
+)
+def test_a_short_training_is_compiled_in_less_time(rows, patience, level):
+    net = ffnn.Network((30, 128, 64, 3), output="softmax")
+    options = compiler_options_of(Settings(patience=patience), net, rows)
+    assert (options or {}).get("xla_backend_optimization_level") == level
+
+
+@pytest.mark.parametrize(
+    ("best", "rows", "most", "epochs"),
+    [(2, 331, 200, 24), (39, 331, 200, 40), (2, 331, 5, 5), (2, 60_000, 200, 3), (None, 331, 9, 9)],
+)
+def test_epochs_on_all_rows(best, rows, most, epochs):
+    """As many as were best, and on few rows no fewer than make 500 steps."""
+    history = SimpleNamespace(loss=np.zeros(most))
+    fitted = SimpleNamespace(fit=SimpleNamespace(best_epoch=best, history=history))
+    assert epochs_on_all_rows(Settings(epochs=most), fitted, rows) == epochs

@@ -16,7 +16,7 @@ from cases import assert_close, examples
 
 import ffnn_jax as ffnn
 from ffnn_jax import epochs as epochs_module
-from ffnn_jax import fitting, training
+from ffnn_jax import fitting, network, training
 
 NET = ffnn.Network((4, 8, 3), activation="tanh", output="softmax")
 KEY = jax.random.key(0)
@@ -217,6 +217,27 @@ def test_fit_compiles_once():
     state = fit(optimizer=optimizer, epochs=5, data=data(53)).state
     fit(optimizer=optimizer, epochs=9, data=data(53), key=None, state=state)
     assert fitting.compiled_epochs._cache_size() == before + 1
+
+
+def test_fit_compiled_in_another_way():
+    plain = fit(epochs=3)
+    quick = fit(epochs=3, compiler_options={"xla_backend_optimization_level": 0})
+    chex.assert_trees_all_close(quick.params, plain.params, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(quick.history.loss, plain.history.loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [["a"], {"a": []}, {1: 2}, "a"])
+def test_compiler_options_that_are_none(options):
+    with pytest.raises(TypeError, match="compiler_options: expected numbers, words"):
+        fit(compiler_options=options)
+
+
+def test_init_is_one_program():
+    """Of about ten operations a layer."""
+    before = network._draw._cache_size()
+    for activation, key in (("relu", 0), ("gelu", 1)):
+        ffnn.init(ffnn.Network((11, 5, 3), activation=activation), jax.random.key(key))
+    assert network._draw._cache_size() == before + 1
 
 
 def test_validation_in_blocks(monkeypatch):

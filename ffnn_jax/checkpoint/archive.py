@@ -84,7 +84,7 @@ def write_archive(
       OSError: it cannot be written.
     """
     head = {"format": FORMAT, "version": VERSION, "kind": kind, "libraries": libraries()}
-    manifest = json.dumps({**head, **fields, "leaves": [leaf.row for leaf in leaves]}).encode()
+    manifest = _as_json({**head, **fields, "leaves": [leaf.row for leaf in leaves]})
     if len(manifest) > MANIFEST_BYTES:
         raise ValueError(
             f"metadata: expected a manifest of at most {MANIFEST_BYTES} bytes, got {len(manifest)}"
@@ -190,6 +190,13 @@ def _check_seal(file: BinaryIO, length: int) -> None:
         raise ValueError("cut off, damaged, or no checkpoint: it does not end with a digest")
     if _digest(file, length - 64) != seal[len(SEAL) :]:
         raise ValueError("damaged: its SHA-256 is not the one that it ends with")
+
+
+def _as_json(fields: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(fields).encode()
+    except RecursionError:
+        raise ValueError("metadata: lists and dicts are too deep in each other") from None
 
 
 def _manifest(archive: zipfile.ZipFile, kind: str | None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ffnn_jax.checkpoint import Checkpoints
 from ffnn_jax.data import split
 from ffnn_jax.fitting import Fit, fit
 from ffnn_jax.gradcheck.primal import quick_options
+from ffnn_jax.losses import is_cross_entropy
 from ffnn_jax.network import Network
 from ffnn_jax.penalties import penalized
 from ffnn_jax.tabular.decisions import prepare_column, prepare_pictures, prepare_target
@@ -117,8 +118,14 @@ def set_up(settings: Settings, source: Source) -> Setup:
     _check_columns(settings, source)
     if settings.class_weight and not target.classes:
         raise TableError(f"--class-weight: {target.name!r} is a quantity, and has no classes")
+    if settings.loss and not target.classes and _of_classes(settings.loss):
+        raise TableError(f"--loss: {settings.loss!r} is of classes, and {target.name!r} a quantity")
     parts = split_rows(settings, target, target.encode(source.target))
     return Setup(settings, source, target, parts, tuple(notes))
+
+
+def _of_classes(loss: str) -> bool:
+    return is_cross_entropy(loss) or loss == "binary_cross_entropy"
 
 
 def _check_columns(settings: Settings, source: Source) -> None:
