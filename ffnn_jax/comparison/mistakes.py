@@ -87,10 +87,8 @@ def _in_yhat(at: Truth, L: int, grads: Grads) -> Iterator[Mistake]:
 def _in_last_a(at: Truth, L: int, grads: Grads) -> Iterator[Mistake]:
     truth, grad_yhat, yhat = at.grads[Quantity("a", L)], grads[Quantity("yhat", L)], at.yhat
     output, J = at.net.output, JACOBIANS[at.net.output]
-    if at.y is not None:
-        # Before ŷŷᵀ left out, which gives the same numbers and is rarer.
-        said = "this is ŷ: the target y is left out"
-        yield Mistake("formula", "y left out", said, at.share * yhat)
+    # First: where y is a class, J_O without diag(ŷ) gives the same numbers, and is rarer.
+    yield from _without_the_target(at)
     if output != "linear":
         said = f"∇a_{L} is ∇ŷ here: the output's Jacobian, J_O = {J}, is left out"
         yield Mistake("formula", "no Jacobian", said, grad_yhat)
@@ -119,6 +117,12 @@ def _in_last_a(at: Truth, L: int, grads: Grads) -> Iterator[Mistake]:
             yield Mistake("formula", "another output", said, pull_output(other, yhat, grad_yhat))
     yield from _weights_ignored(at, truth)
     yield from _without_the_output(at, L, grad_yhat)
+
+
+def _without_the_target(at: Truth) -> Iterator[Mistake]:
+    if at.y is not None:
+        said = "this is ŷ: the target y is left out"
+        yield Mistake("formula", "y left out", said, at.share * at.yhat)
 
 
 def _without_the_output(at: Truth, L: int, grad_yhat: np.ndarray) -> Iterator[Mistake]:
