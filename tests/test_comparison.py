@@ -333,7 +333,7 @@ PLANTED = {
         "W_2",
         lambda g, t: t["h"][1].T @ g["a_2"],
         "transposed",
-        r"transposed: ∇W_2 has the shape \(5, 6\), and this has \(6, 5\)$",
+        r"^this is the transpose: ∇W_2 has the shape \(5, 6\), and this has \(6, 5\)$",
     ),
     "∇W not summed": (
         "widths",
@@ -385,6 +385,7 @@ def test_planted(name):
     diagnosis = found.first_wrong.diagnosis
     assert diagnosis.fault == fault or not fault, str(found)
     assert re.search(message, diagnosis.message), str(found)
+    assert not diagnosis.message.startswith(diagnosis.fault), "the fault is printed before it"
     assert [row.name for row in found.rows if row.verdict == "wrong"] == [where], str(found)
     assert str(found).endswith(f"look first at {found.rule}")
     assert found.rule.startswith(f"{found.first_wrong.symbol} = ")
@@ -748,6 +749,17 @@ def test_a_sign_with_nothing_above_it_may_be_of_the_output_or_below():
     assert alone.endswith("ŷ − y, not y − ŷ, or a sign on the way down")
     below = compared(net, point, {"a_1": grads.a[0], "W_1": -grads.params[0].W})
     assert below.first_wrong.diagnosis.message == "the negative of the gradient"
+
+
+def test_of_two_mistakes_the_usual_one_is_named_first():
+    """ŷ in place of ŷ − y is also what comes of J_O without diag(ŷ)."""
+    net = ffnn.Network((2, 3), output="softmax")
+    params = ffnn.init(net, jax.random.key(0))
+    x = np.ones(2, np.float32)
+    yhat = ffnn.apply(net, params, x)
+    found = ffnn.compare_gradients(net, params, x, 1, {"a_1": yhat})
+    message = found.first_wrong.diagnosis.message
+    assert message.startswith("this is ŷ: the target y is left out; or: diag(ŷ)"), message
 
 
 def test_divided_by_N_in_place_of_the_sum_of_weights():

@@ -87,6 +87,8 @@ def _in_yhat(at: Truth, L: int, grads: Grads) -> Iterator[Mistake]:
 def _in_last_a(at: Truth, L: int, grads: Grads) -> Iterator[Mistake]:
     truth, grad_yhat, yhat = at.grads[Quantity("a", L)], grads[Quantity("yhat", L)], at.yhat
     output, J = at.net.output, JACOBIANS[at.net.output]
+    # First: where y is a class, J_O without diag(ŷ) gives the same numbers, and is rarer.
+    yield from _without_the_target(at)
     if output != "linear":
         said = f"∇a_{L} is ∇ŷ here: the output's Jacobian, J_O = {J}, is left out"
         yield Mistake("formula", "no Jacobian", said, grad_yhat)
@@ -117,6 +119,12 @@ def _in_last_a(at: Truth, L: int, grads: Grads) -> Iterator[Mistake]:
     yield from _without_the_output(at, L, grad_yhat)
 
 
+def _without_the_target(at: Truth) -> Iterator[Mistake]:
+    if at.y is not None:
+        said = "this is ŷ: the target y is left out"
+        yield Mistake("formula", "y left out", said, at.share * at.yhat)
+
+
 def _without_the_output(at: Truth, L: int, grad_yhat: np.ndarray) -> Iterator[Mistake]:
     """Forms of ∇a_L that belong to another place, another output or another target."""
     yhat, output = at.yhat, at.net.output
@@ -128,9 +136,6 @@ def _without_the_output(at: Truth, L: int, grad_yhat: np.ndarray) -> Iterator[Mi
         said = "ŷ − y is ∇a_L of softmax with cross-entropy and of logistic with the binary one; "
         said += f"for {output} with {_loss_name(at)} it is J_Oᵀ∇ŷ"
         yield Mistake("formula", "ŷ − y", said, at.share * (yhat - at.y))
-        yield Mistake(
-            "formula", "y left out", "this is ŷ: the target y is left out", at.share * yhat
-        )
         for other in _shifted(at.y):
             yield Mistake("formula", "classes", _SHIFTED, at.share * (yhat - other))
 

@@ -59,7 +59,7 @@ def mend(at: Truth, q: Quantity, mine: np.ndarray, error: Callable[[np.ndarray],
 def _turned(q: Quantity, mine: np.ndarray, expected: tuple[int, ...]):
     if mine.ndim == 2 and mine.T.shape == expected:
         examples = "" if q.kind in ("W", "b") else ", with the examples as columns"
-        yield "transposed", f"transposed{examples}", mine.T
+        yield "transposed", f"this is the transpose{examples}", mine.T
 
 
 def _unsummed(at: Truth, q: Quantity, mine: np.ndarray, expected: tuple[int, ...]):
