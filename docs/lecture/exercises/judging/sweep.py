@@ -79,12 +79,7 @@ def judge_gradients(
         wrong = [n for n, one in enumerate(found) if is_wrong(one)]
         if wrong:
             n = wrong[0]
-            said = _whole_numbers(group[n], answers[n].grads, found[n])
-            said = said or agreed([found[n] for n in wrong])
-            if UNKNOWN in said and elsewhere:
-                said = (
-                    elsewhere([group[n] for n in wrong], [answers[n].grads for n in wrong]) or said
-                )
+            said = _hint(*([of[m] for m in wrong] for of in (group, answers, found)), elsewhere)
             if trouble:
                 said = trouble if UNKNOWN in said else f"{said}. Besides, {trouble}"
             said += _only_here(groups[0][0], group[0]) if i > 0 else ""
@@ -102,6 +97,19 @@ def judge_gradients(
     return Finding(
         name, True, f"{figures}{worst.error:.1e} of its norm, {worst.allowed:.1e} allowed"
     )
+
+
+def _hint(
+    group: list[Point],
+    answers: list[Answer],
+    found: list[Comparison],
+    elsewhere: Callable[[list[Point], list[Any]], str] | None,
+) -> str:
+    """What explains the gradients at points where they are wrong."""
+    said = _whole_numbers(group[0], answers[0].grads, found[0]) or agreed(found)
+    if UNKNOWN in said and elsewhere:
+        said = elsewhere(group, [one.grads for one in answers]) or said
+    return said
 
 
 def compared(at: Point, grads: Any) -> Comparison:
