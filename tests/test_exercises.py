@@ -90,6 +90,11 @@ MISTAKES = [
     (1, {" / yhat.shape[0]": ""}, "1/N is missing"),
     (1, {"(yhat - y) ** 2": "np.abs(yhat - y)"}, "absolute error.*square is missing"),
     (1, {"(yhat - y) ** 2)": "(yhat - y) ** 2, axis=1)"}, "mean over the examples is missing"),
+    (
+        1,
+        {"np.sum((yhat - y) ** 2) / yhat.shape[0]": "np.mean((yhat - y) ** 2) / 2"},
+        "over the outputs j is taken too, and a ½",
+    ),
     # 2: softmax
     (2, {" - np.max(a_L)": ""}, r"e\^1000 overflows.*subtract the largest"),
     (2, {"- np.max(a_L)": "- np.min(a_L)"}, "the smallest a_i is subtracted"),
@@ -99,6 +104,7 @@ MISTAKES = [
     (2, {"np.exp(a_L - np.max(a_L))": "np.exp(-a_L - np.max(-a_L))"}, r"sign of a_L.*e\^\{−a\}"),
     (2, {"np.exp(a_L - np.max(a_L))": "np.exp(np.abs(a_L))"}, "where the notes slip"),
     (2, {"a_L - np.max(a_L)": "np.clip(a_L, -500, 500)"}, "cutting a_L off"),
+    (2, {"np.max(a_L)": "np.max(np.abs(a_L))"}, r"^the largest \|a_i\| is subtracted[^:]*:[^:]*$"),
     # 3: cross-entropy
     (3, {"there = y > 0": "there = y >= 0"}, "0 · log 0"),
     (3, {"-np.sum(y[there]": "np.sum(y[there]"}, "sign is flipped"),
@@ -119,6 +125,18 @@ MISTAKES = [
             "(np.exp(a_L - largest) / np.sum(np.exp(a_L - largest)))[label])"
         },
         "log of 0",
+    ),
+    (
+        3,
+        {
+            "y[there] * np.log(yhat[there])": "y * np.log(yhat) + (1 - y) * np.log(1 - yhat)",
+        },
+        "this is the binary cross-entropy",
+    ),
+    (
+        3,
+        {"return largest +": "return 1 / len(a_L) * (largest +", "a_L[label]": "a_L[label])"},
+        "no mean",
     ),
     # 4: gradient descent
     (4, {"t - learning_rate * g": "t + learning_rate * g"}, "gradient ascent"),
@@ -157,10 +175,19 @@ MISTAKES = [
     (5, {"yhat * (1 - yhat)": "1"}, "factor 2, ∂ŷ/∂a_31.*Jacobian.*left out"),
     (5, {"W[3],": "W[2],"}, "factor 3, ∂a_31/∂h_21.*W_2 is used, of another layer"),
     (5, {"h_2 * (1 - h_2)": "h_1 * (1 - h_1)"}, "factor 4, ∂h_21/∂a_21.*at a_1, of another layer"),
-    (5, {"h_1 * (1 - h_1)": "h_1"}, "factor 6, ∂h_11/∂a_11.*in place of g′ it has g"),
-    (5, {"        x,  #": "        h_1,  #"}, "factor 7, ∂a_11/∂W_111.*h_1 stands in place of h_0"),
+    (5, {"h_1 * (1 - h_1)": "h_1"}, "factor 6, ∂h_11/∂a_11.*in place of σ′ it has σ: this is h_1"),
+    (5, {"        x,  #": "        h_1,  #"}, "factor 7, ∂a_11/∂W_111.*h_1 is used, in place of x"),
     (5, {"np.prod(": "np.sum("}, "along a path they multiply"),
     (5, {"factors(x, y, W, b))": "factors(x, y, W, b)[:-1])"}, "factor 7 is missing"),
+    (
+        5,
+        {"        x,  #": "        W[1],  #"},
+        "factor 7, ∂a_11/∂W_111: W_1 is used, in place of x",
+    ),
+    (5, {"W[3],": "h_2,"}, "factor 3, ∂a_31/∂h_21: h_2 is used, in place of W_3"),
+    (5, {"h_2 * (1 - h_2)": "1 - h_2**2"}, "factor 4, ∂h_21/∂a_21: this is 1 − h_2², tanh′"),
+    (5, {"W[2] * h_1 + b[2]": "W[2] * h_1"}, "factor 1, ∂ℒ/∂ŷ: b_2 is left out of the forward"),
+    (5, {"        x,  #": "        float('nan'),  #"}, "factor 7, ∂a_11/∂W_111: nan is no finite"),
     # 6: ∇ŷ
     (6, {"-1 / yhat[label]": "1 / yhat[label]"}, "negative of the gradient: ∇ŷ = −y/ŷ"),
     (6, {"-1 / yhat[label]": "-1"}, "not divided by ŷ"),
@@ -169,6 +196,7 @@ MISTAKES = [
     (6, {"2 * (yhat - y)": "yhat - y"}, "2 of the square is missing"),
     (6, {"2 * (yhat - y)": "2 * (y - yhat)"}, "not y − ŷ"),
     (6, {"2 * (yhat - y)": "2 * (yhat - y) / len(y)"}, "mean over outputs"),
+    (6, {"np.zeros(yhat.shape)": "np.zeros(yhat.shape, int)"}, "dtype int64, whole numbers"),
     # 7: ∇a_L
     (
         7,
@@ -182,6 +210,8 @@ MISTAKES = [
     (7, {"grad[label] -= 1": "grad[label - 1] -= 1"}, "classes are one off"),
     (7, {"    grad[label] -= 1\n": ""}, "target y is left out"),
     (7, {"yhat.copy()": "yhat"}, "changes its argument yhat in place"),
+    (7, {"grad[label] -= 1": "grad[label] += 1"}, r"^∇a_L: this is ŷ \+ y"),
+    (7, {"yhat.copy()": "yhat"}, r"copy it first, yhat = yhat\.copy\(\)"),
     # 8: ∇h_k
     (8, {"W[k + 1].T": "W[k + 1]"}, "W_4 is not transposed"),
     (8, {"W[k + 1].T": "W[max(k, 1)].T"}, "W_3 is used, of another layer"),
@@ -190,6 +220,8 @@ MISTAKES = [
         {"W[k + 1].T @ grad_a[k + 1]": "np.mean(W[k + 1].T * grad_a[k + 1], axis=1)"},
         "the mean over the units of layer 4",
     ),
+    (8, {"W[k + 1].T": "W[k].T"}, "W_3 is used, of another layer.*Besides.*place 0 of a list is"),
+    (8, {"grad_a[k + 1]": "grad_a[k]"}, "∇a_3 is used, of another layer"),
     # 9: ∇a_k
     (9, {"grad_h * h * (1 - h)": "grad_h"}, r"factor g′\(a_1\) is missing"),
     (
@@ -202,12 +234,23 @@ MISTAKES = [
     (9, {"(1 - h**2)": "(1 - h)"}, "1 − h_2, and g′ of tanh is another: 1 − h²"),
     (9, {"grad_h * (a > 0)": "grad_h * np.maximum(a, 0)"}, "in place of g′ it has g"),
     (9, {"grad_h * (a > 0)": "grad_h"}, r"factor g′\(a_3\) is missing"),
+    (9, {"grad_h * h * (1 - h)": "h * (1 - h)"}, r"this is g′\(a_1\) alone: ∇h_1 is left out"),
+    (9, {"grad_h * (1 - h**2)": "1 - h**2"}, r"this is g′\(a_2\) alone: ∇h_2 is left out"),
+    (9, {"grad_h * (a > 0)": "(a > 0) * 1.0"}, r"this is g′\(a_3\) alone: ∇h_3 is left out"),
+    (9, {"(1 - h**2)": "h * (1 - h)"}, "that of sigmoid; layer 2 has tanh: 1 − h²"),
+    (9, {"(a > 0)": "(a < 0)"}, "g′ of relu is 1 where a_3 > 0"),
     # 10: ∇W_k and ∇b_k
     (10, {"np.outer(grad_a[k], h[k - 1])": "np.outer(h[k - 1], grad_a[k])"}, "its transpose"),
     (10, {"h[k - 1])": "h[min(k, len(h) - 1)])"}, "h_3 stands in place of h_2"),
     (10, {"np.outer(grad_a[k], h[k - 1])": "grad_a[k] * h[k - 1]"}, r"has the shape \(5, 5\)"),
     (10, {"return grad_a[k]\n": "return -grad_a[k]\n"}, "∇b_4: the negative of the gradient"),
     (10, {"return grad_a[k]\n": "return grad_a[k - 1] if k > 1 else grad_a[k]\n"}, "this is ∇b_3"),
+    (
+        10,
+        {"return grad_a[k]\n": "return grad_a[k - 1]\n"},
+        "this is ∇b_3.*place 0 of a list, which",
+    ),
+    (10, {"h[k - 1])": "h[k])"}, r"h_3 stands in place of h_2.*IndexError.*ends at h_\{L−1\}"),
     # 11: the whole sweep
     (11, {"grad_a[label] -= 1": "grad_a[label - 1] -= 1"}, "∇a_3: the classes are one off"),
     (11, {"grad_h * (1 - h[k - 1] ** 2)": "grad_h"}, r"∇a_2: .*factor g′\(a_2\) is missing"),
@@ -220,10 +263,25 @@ MISTAKES = [
         "∇h_2: W_3 is taken after a step of 0.1 .*update last.*changes its argument W in place",
     ),
     (11, {'grads[f"b_{k}"]': 'grads[f"b{k}"]'}, "there is no b_1, b_2, b_3 yet"),
+    (11, {"h[k - 1] + b[k]))": "h[k - 1]))"}, "biases of the hidden layers are left out"),
+    (
+        11,
+        {
+            "np.tanh(W[k] @ h[k - 1] + b[k])": "softplus(W[k] @ h[k - 1] + b[k])",
+            "def softmax": "def softplus(a):\n    return 1 / (1 + np.exp(-a))\n\n\ndef softmax",
+        },
+        "has σ in place of tanh",
+    ),
     # 12: batches
     (12, {" * (w / np.sum(w))[:, None]": " * w[:, None]"}, "N = 7 times the gradient: summed"),
-    (12, {"(w / np.sum(w))": "(w / N)"}, "divided by N and not by Σw"),
-    (12, {"(w / np.sum(w))": "(np.ones(N) / N)"}, "weights are ignored"),
+    (12, {"(w / np.sum(w))": "(w / N)"}, "divided by N and not by Σw.*Without weights of"),
+    (
+        12,
+        {"(w / np.sum(w))": "(np.ones(N) / N)"},
+        r"weights are ignored.*∇a_3 = \(ŷ − y\) w_n/Σw\. Without weights of the examples",
+    ),
+    (12, {"/ np.sum(e, axis=1": "/ np.sum(e, axis=0"}, "softmax is taken over the examples"),
+    (12, {"e / np.sum(e, axis=1, keepdims=True)": "e / np.sum(e)"}, "the sum over the whole batch"),
     (12, {"np.sum(grad_a, axis=0)": "grad_a"}, "∇b_3: not summed over the batch"),
     (12, {"np.sum(grad_a, axis=0)": "np.mean(grad_a, axis=0)"}, "∇b_3: 1/N .*once too often"),
     (12, {"np.sum(grad_a, axis=0)": "np.sum(grad_a, axis=1)"}, r"∇b_3 has the shape \(5,\)"),
@@ -236,6 +294,8 @@ MISTAKES = [
     (13, {"grad_a.T @ h[k - 1]": "h[k - 1].T @ grad_a"}, "its transpose"),
     (13, {"return tuple(grads), grad_h, None": "return tuple(grads), grad_h"}, "got a tuple of 2"),
     (13, {"return tuple(grads), grad_h,": "return tuple(grads), 2 * grad_h,"}, "∇h_0: twice"),
+    (13, {"loss.defvjp(forward, backward)\n": ""}, "no rule yet.*loss.defvjp"),
+    (13, {"jax.custom_vjp(plain)\nloss.defvjp(forward, backward)": "plain"}, "no rule of yours"),
     (13, {"return plain(params, x, labels),": "return -plain(params, x, labels),"}, "has to be ℒ"),
 ]
 
@@ -343,6 +403,63 @@ def test_other_ways_to_write_it_are_right(number, changes, tmp_path):
     for seed in range(4):
         verdict = judge_file(path, seed=seed)
         assert verdict.ok, str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("number", "changes"),
+    [
+        (1, {"np.sum((yhat - y) ** 2) /": "np.float32(np.sum((yhat - y) ** 2)) /"}),
+        (8, {"return W[k + 1].T @ grad_a": "return np.float32(W[k + 1].T) @ grad_a"}),
+        (11, {"h = [x]": "h = [x.astype(np.float32)]"}),
+    ],
+)
+def test_a_right_formula_in_float32(number, changes, tmp_path):
+    """The numbers are shown with so many digits that they differ."""
+    verdict = judge_file(planted(number, changes, tmp_path), seed=0)
+    (wrong,) = [finding for finding in verdict.findings if not finding.ok]
+    assert "rounding costs in float32" in wrong.said
+    expected, got = wrong.shown[-2:]
+    assert expected.removeprefix("expected ") != got.removeprefix("got      ")
+
+
+def test_the_factors_of_exercise_5_are_shown_as_the_learner_has_them(tmp_path):
+    path = planted(5, {"2 * (yhat - y)": "(yhat - y)"}, tmp_path)
+    factors, product = judge_file(path, seed=0).findings
+    expected, got = map(float, re.findall(r"-?\d+\.\d+", factors.shown[0]))
+    np.testing.assert_allclose(got, expected / 2, rtol=1e-4)
+    assert product.said == "this is the product of your factors, and they are not right yet"
+
+
+def test_the_trial_that_is_farthest_off_is_shown(tmp_path):
+    """Where e adds up to 1 nearly, a softmax without the sum is right to nine digits."""
+    verdict = judge_file(planted(2, {"e / np.sum(e)": "e"}, tmp_path), seed=0)
+    *_, expected, got = verdict.findings[0].shown
+    assert expected.removeprefix("expected ") != got.removeprefix("got      ")
+
+
+@pytest.mark.parametrize("where", ["\n\nexit()\n", "\n\ndef linear_output(*_):\n    exit()\n"])
+def test_a_file_that_ends_the_program_is_told(where, tmp_path):
+    path = planted(1, {}, tmp_path)
+    path.write_text(path.read_text() + where)
+    verdict = judge_file(path)
+    assert not verdict.ok
+    assert "it ends the program" in str(verdict)
+
+
+def test_a_function_without_a_name(tmp_path):
+    path = planted(1, {}, tmp_path)
+    text = "\n\nimport functools\nlinear_output = functools.partial(linear_output)\n"
+    path.write_text(path.read_text() + text)
+    assert judge_file(path).ok
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        judge_file(tmp_path / "01_missing.py")
+    path = tmp_path / "01_latin.py"
+    path.write_bytes("y = 'ü'".encode("latin-1"))
+    with pytest.raises(ValueError, match="expected text in UTF-8"):
+        judge_file(path)
 
 
 def test_two_mistakes_that_give_the_same_are_both_named():

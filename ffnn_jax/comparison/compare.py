@@ -95,7 +95,9 @@ def compare_gradients(
     first = next(
         (q for q, row in zip(walk.seen, rows, strict=True) if row.verdict == "wrong"), None
     )
-    return Comparison(rows, "" if first is None else formula_of(net, first, at.batch))
+    weighted = bool(np.ptp(at.share))
+    rule = "" if first is None else formula_of(net, first, at.batch, weighted=weighted)
+    return Comparison(rows, rule)
 
 
 def _ours(at: Truth, net: Network, *args: Any) -> list[Grads]:

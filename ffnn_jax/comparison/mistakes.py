@@ -136,6 +136,8 @@ def _without_the_output(at: Truth, L: int, grad_yhat: np.ndarray) -> Iterator[Mi
         said = "ŷ − y is ∇a_L of softmax with cross-entropy and of logistic with the binary one; "
         said += f"for {output} with {_loss_name(at)} it is J_Oᵀ∇ŷ"
         yield Mistake("formula", "ŷ − y", said, at.share * (yhat - at.y))
+        said = "this is ŷ + y: the target is subtracted, ŷ − y"
+        yield Mistake("formula", "ŷ + y", said, at.share * (yhat + at.y))
         for other in _shifted(at.y):
             yield Mistake("formula", "classes", _SHIFTED, at.share * (yhat - other))
 
@@ -165,6 +167,16 @@ def _in_hidden_a(at: Truth, k: int, grads: Grads) -> Iterator[Mistake]:
     yield of("1 − h", f"{said}, and g′ of {own} is another{_FORMS.get(own, '')}", 1 - h)
     said = f"in place of g′ it has g: this is ∇h_{k} ⊙ h_{k}"
     yield of("g for g′", said, h)
+    if own != "sigmoid":
+        said = f"what stands for g′ is h_{k} (1 − h_{k}), which is that of sigmoid; layer {k} has "
+        yield of("h (1 − h)", f"{said}{own}{_FORMS.get(own, '')}", h * (1 - h))
+    if own in KINKS:
+        said = f"g′ of {own} is 1 where a_{k} > 0, and here it is 1 where a_{k} < 0"
+        yield of("other side", said, (a < 0) * 1.0)
+    said = f"this is g′(a_{k}) alone: ∇h_{k} is left out"
+    yield Mistake(
+        "formula", "g′ alone", f"∇a_{k} = ∇h_{k} ⊙ g′(a_{k}), and {said}", at.slope[k - 1]
+    )
     yield of("g′ twice", "the factor g′ is in it twice", at.slope[k - 1] ** 2)
     for j in range(1, at.net.depth + 1):
         if j != k and at.a[j - 1].shape == a.shape:
@@ -196,6 +208,10 @@ def _in_h(at: Truth, below: int, grads: Grads) -> Iterator[Mistake]:
             yield Mistake("swapped", "another W, not transposed", said, grad_a @ other.T)
     said = f"{rule}, and here {over.symbol} stands in place of ∇a_{k}"
     yield Mistake("formula", "the gradient before", said, grads[over] @ W)
+    for j in range(1, at.net.depth + 1):
+        if j != k and at.net.sizes[j] == at.net.sizes[k]:
+            said = f"{rule}, and here ∇a_{j} is used, of another layer"
+            yield Mistake("swapped", "another ∇a", said, grads[Quantity("a", j)] @ W)
     if below:
         said = f"this is ∇a_{below}, with g′(a_{below}) in it already; ∇h_{below} is without"
         yield Mistake("swapped", "∇a for ∇h", said, grad_a @ W * at.slope[below - 1])

@@ -66,10 +66,14 @@ def above(q: Quantity, depth: int) -> Quantity | None:
     return None
 
 
-def formula_of(net: Network, q: Quantity, batch: tuple[int, ...]) -> str:
-    """The formula of a gradient, in the lecture's symbols; batch is () for one example."""
+def formula_of(net: Network, q: Quantity, batch: tuple[int, ...], *, weighted: bool = False) -> str:
+    """The formula of a gradient, in the lecture's symbols; batch is () for one example.
+
+    Where the examples have weights, each counts w_n/Σw in place of 1/N.
+    """
     k, L = q.layer, net.depth
     N, summed = ("/N", ", summed over the batch") if batch else ("", "")
+    N = " w_n/Σw" if weighted else N
     if q.kind == "yhat":
         loss = net.loss if isinstance(net.loss, str) else None
         forms = {

@@ -9,7 +9,8 @@ One unit in each layer, three layers, all numbers (not arrays), σ(a) = 1 / (1 +
   ∂ℒ/∂W_111 = ∂ℒ/∂ŷ · ∂ŷ/∂a_31 · ∂a_31/∂h_21 · ∂h_21/∂a_21 · ∂a_21/∂h_11 · ∂h_11/∂a_11
               · ∂a_11/∂W_111
 
-The lists W and b are numbered as in the lecture: W[1] is W_1, and W[0] is None.
+The lists W and b are numbered as in the lecture: W[1] is W_1, and W[0] is None. The loss
+is the squared error, not the cross-entropy of chapter 5.
 """
 
 import numpy as np

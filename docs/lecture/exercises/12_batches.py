@@ -1,9 +1,10 @@
 """Exercise 12. Batches: the mean over N examples, and weights of examples.
 
-  ℒ = 1/N Σ_n ℓ_n                or, with a weight for each example,      ℒ = Σ_n w_n ℓ_n / Σ_n w_n
+  ℒ = 1/N Σ_n ℒ_n                or, with a weight for each example,      ℒ = Σ_n w_n ℒ_n / Σ_n w_n
 
-The examples are rows, so what was W_k h_{k−1} for a column is h_{k−1} W_kᵀ here. What becomes of
-∇a_L, ∇W_k, ∇b_k and ∇h_{k−1}? The network is that of exercise 11.
+ℒ_n is the loss of example n alone. The examples are rows, so what was W_k h_{k−1} for a column is
+h_{k−1} W_kᵀ here. What becomes of ∇a_L, ∇W_k, ∇b_k and ∇h_{k−1}? The network is that of
+exercise 11.
 
 The lists are numbered as in the lecture: W[k] is W_k, and W[0] is None.
 """

@@ -4,7 +4,7 @@ Each exercise calls it when it is run. It can be pointed at any file of that nam
 
     python docs/lecture/exercises/judge.py docs/lecture/solutions/07_gradient_of_a_L.py
 
-Exit code 0: all is right; 1: something is not, or not there yet; 2: no such exercise.
+Exit code 0: all is right; 1: something is not, or not there yet; 2: no such exercise or file.
 """
 
 import pathlib
@@ -36,14 +36,19 @@ def judge_file(path: str | pathlib.Path, *, seed: int | None = None) -> Verdict:
       seed: of the random networks; None: others each time.
 
     Raises:
-      ValueError: no exercise has that number.
+      OSError: the file cannot be read.
+      ValueError: no exercise has that number, or the file is not UTF-8.
     """
     path = pathlib.Path(path)
     exercise = EXERCISES[number_of(path)]
     namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
     try:
-        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), namespace)
-    except Exception as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected text in UTF-8; {error}") from None
+    try:
+        exec(compile(text, str(path), "exec"), namespace)
+    except (Exception, SystemExit) as error:
         return Verdict(exercise.title, (), described(error, str(path)))
     return judge(namespace, path, seed=seed)
 

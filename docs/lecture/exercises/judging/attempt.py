@@ -27,7 +27,7 @@ class Attempt(NamedTuple):
 
 def attempt(function: Callable[..., Any], args: tuple[Any, ...]) -> Attempt:
     """Calls the function with copies of its arguments."""
-    mine, name = copy.deepcopy(args), function.__name__
+    mine, name = copy.deepcopy(args), name_of(function)
     code = getattr(function, "__code__", None)  # a function of NumPy itself has none
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -35,13 +35,19 @@ def attempt(function: Callable[..., Any], args: tuple[Any, ...]) -> Attempt:
             value = function(*mine)
     except NotImplementedError:
         return Attempt(None, f"nothing here yet: fill in the body of {name}")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return Attempt(None, described(error, code.co_filename if code else ""))
     if value is None:
-        return Attempt(None, f"{name} gave None: fill it in, or has it no `return`?")
+        said = f"{name} gave None: fill it in; or has it no `return`, or did it read place 0 of a "
+        return Attempt(None, f"{said}list, which is None?")
     names = code.co_varnames if code else ()
     pairs = zip(names, mine, args, strict=False)
     return Attempt(value, "", tuple(n for n, now, then in pairs if not _same(now, then)))
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """What a function is called; a `functools.partial` has no name."""
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def in_place(changed: tuple[str, ...]) -> str:
@@ -49,16 +55,21 @@ def in_place(changed: tuple[str, ...]) -> str:
     name = changed[0]
     return (
         f"it changes its argument {', '.join(changed)} in place, and who called it may still need "
-        f"the old value: write {name} = {name} − …, not {name} −= …"
+        f"the old value: copy it first, {name} = {name}.copy(), and of a list each array that is "
+        "changed"
     )
 
 
-def described(error: Exception, file: str) -> str:
+def described(error: BaseException, file: str) -> str:
     """An exception in one sentence, with the line of the learner's file where it arose."""
     words = str(error).strip().splitlines()
     said = f"{type(error).__name__}: {words[0]}" if words else type(error).__name__
     if isinstance(error, SyntaxError):
         return f"Python cannot read it: {said}, in line {error.lineno}"
+    if "'NoneType'" in said:
+        said += " (place 0 of a list is None)"
+    if isinstance(error, SystemExit):
+        said = "SystemExit: it ends the program, and nothing is judged"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     if not frames:
         return f"your code raised {said}"
@@ -78,10 +89,20 @@ def numbers(value: Any) -> np.ndarray | str:
     return array.astype(np.float64)
 
 
-def show(array: np.ndarray) -> str:
+def show(array: np.ndarray, digits: int = 4) -> str:
     """An array in one line."""
-    text = np.array2string(array, precision=4, threshold=12, edgeitems=2, max_line_width=10_000)
+    if array.ndim == 0:
+        return f"{array:.{digits + 2}g}"
+    text = np.array2string(
+        array, precision=digits, threshold=12, edgeitems=2, max_line_width=10_000
+    )
     return " ".join(text.split())
+
+
+def beside(expected: np.ndarray, got: np.ndarray) -> tuple[str, str]:
+    """Two lines, with as many digits as it takes to see that they differ."""
+    digits = 4 if show(expected) != show(got) else 15
+    return f"expected {show(expected, digits)}", f"got      {show(got, digits)}"
 
 
 def _same(now: Any, then: Any) -> bool:

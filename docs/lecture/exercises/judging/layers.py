@@ -7,6 +7,7 @@ import numpy as np
 
 from ffnn_jax import Network
 from judging.attempt import attempt
+from judging.passes import wrong_pass
 from judging.points import Point, points
 from judging.sweep import Answer, asked, judge_gradients
 from judging.verdict import Finding
@@ -44,9 +45,11 @@ def a_L(pull_back: Function, grad_a_L: Function, draw: np.random.Generator) -> l
         question = {f"a_{at.net.depth}": (at.yhat, _label(at))}
         return asked(function, question, {"yhat": at.grads["yhat"]})
 
+    groups = [points(SQUARED, draw)], [points(TAPERED, draw)]
+    judged = zip((pull_back, grad_a_L), groups, (pulled, direct), strict=True)
     return [
-        judge_gradients(pull_back, [points(SQUARED, draw)], pulled),
-        judge_gradients(grad_a_L, [points(TAPERED, draw)], direct),
+        judge_gradients(one, group, answer, renamed={f"a_{group[0][0].net.depth}": "a_L"})
+        for one, group, answer in judged
     ]
 
 
@@ -81,7 +84,11 @@ def W_k_and_b_k(grad_W: Function, grad_b: Function, draw: np.random.Generator) -
     def weights(function: Function, at: Point) -> Answer:
         layers = range(1, at.net.depth + 1)
         questions = {f"W_{k}": (k, at.grad_a(), at.h) for k in layers}
-        return asked(function, questions, _given(at, "a", "h"))
+        found = asked(function, questions, _given(at, "a", "h"))
+        if "IndexError" not in found.trouble:
+            return found
+        said = f"{found.trouble} (h ends at h_{{L−1}}; layer k reads h_{{k−1}})"
+        return found._replace(trouble=said)
 
     def biases(function: Function, at: Point) -> Answer:
         questions = {f"b_{k}": (k, at.grad_a()) for k in range(1, at.net.depth + 1)}
@@ -97,7 +104,8 @@ def whole(gradients: Function, draw: np.random.Generator) -> list[Finding]:
     def answer(function: Function, at: Point) -> Answer:
         return _all_of(at, function, (at.x, _label(at), at.W, at.b))
 
-    return [judge_gradients(gradients, [points(TANH, draw), points(TAPERED, draw)], answer)]
+    groups = [points(TANH, draw), points(TAPERED, draw)]
+    return [judge_gradients(gradients, groups, answer, elsewhere=wrong_pass)]
 
 
 def batches(gradients: Function, draw: np.random.Generator) -> list[Finding]:
@@ -107,8 +115,8 @@ def batches(gradients: Function, draw: np.random.Generator) -> list[Finding]:
         args = (at.x, at.y, at.W, at.b)
         return _all_of(at, function, args if np.all(at.weights == 1) else (*args, at.weights))
 
-    plain = points(TANH, draw, 7, weighted=False)
-    return [judge_gradients(gradients, [plain, points(TANH, draw, 7, weighted=True)], answer)]
+    groups = [points(TANH, draw, 7, weighted=weighted) for weighted in (False, True)]
+    return [judge_gradients(gradients, groups, answer, elsewhere=wrong_pass)]
 
 
 def _label(at: Point) -> Any:

@@ -52,6 +52,11 @@ SQUARED = [
         lambda f, y: np.mean((f - y) ** 2),
     ),
     Mistake(
+        "the mean over the outputs j is taken too, and a ½: over the outputs it is the sum, and "
+        "the lecture's loss has no ½",
+        lambda f, y: np.mean((f - y) ** 2) / 2,
+    ),
+    Mistake(
         "1/N is missing: the loss is the mean over the N examples", lambda f, y: _squares(f, y)
     ),
     Mistake(
@@ -151,6 +156,11 @@ SOFTMAX = [
         lambda a: _ratio(np.exp(a - np.min(a))),
     ),
     Mistake(
+        "the largest |a_i| is subtracted: where all a_i are far below 0 every e is 0 then, and 0/0 "
+        "is no number; subtract the largest a_i itself",
+        lambda a: _ratio(np.exp(a - np.max(np.abs(a)))),
+    ),
+    Mistake(
         "the mean is subtracted, and e of what lies far above it still overflows: subtract the "
         "largest a_i",
         lambda a: _ratio(np.exp(a - np.mean(a))),
@@ -227,6 +237,11 @@ ENTROPY = [
         for limit in (-1.0, 0.0)
     ),
     Mistake("the logarithm is missing", lambda f, y: -np.sum(y * f)),
+    Mistake(
+        "this is the binary cross-entropy, of classes that do not exclude each other: the terms "
+        "(1 − y_c) log(1 − ŷ_c) are too much",
+        lambda f, y: -np.sum(y * np.log(f) + (1 - y) * np.log(1 - f)),
+    ),
     Mistake(
         "y is not used: only the true class counts, or each class as far as y says",
         lambda f, y: -np.sum(np.log(f)),
@@ -307,6 +322,10 @@ ENTROPY_OF_A = [
     Mistake(
         "a_ℓ is left out: this is log Σ e^{a_i} alone",
         lambda a, label: _entropy_of_a(a, label) + a[label],
+    ),
+    Mistake(
+        "divided by the number of classes: this is the loss of one example, no mean",
+        lambda a, label: _entropy_of_a(a, label) / len(a),
     ),
     Mistake("the logarithm is missing: this is −ŷ_ℓ", lambda a, label: -safe_softmax(a)[label]),
     Mistake("softmax is missing: this is −a_ℓ alone", lambda a, label: -a[label]),

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import ffnn_jax as ffnn
-from judging.attempt import attempt
+from judging.attempt import attempt, described
 from judging.layers import TANH
 from judging.points import Point, points
 from judging.sweep import agreed, compared, is_wrong
@@ -38,7 +38,7 @@ def rule(
             saved.append(one.value[1])
         return [
             Finding("forward", True, f"{len(group)} networks; the value is ℒ"),
-            _backward(backward, group, saved) or _in_jax(loss, group[0]),
+            _backward(backward, group, saved) or _of_loss(loss, backward, group[0]),
         ]
 
 
@@ -66,7 +66,7 @@ def _backward(backward: Callable[..., Any], group: list[Point], saved: list[Any]
             return Finding("backward", False, said)
         found.append(compared(at, {"params": one.value[0], "x": one.value[1]}))
     wrong = [one for one in found if is_wrong(one)]
-    return Finding("backward", False, agreed(wrong, {})) if wrong else None
+    return Finding("backward", False, agreed(wrong)) if wrong else None
 
 
 def _wrong_structure(at: Point, value: Any) -> str:
@@ -82,6 +82,22 @@ def _wrong_structure(at: Point, value: Any) -> str:
         "expected (grads, ∇x, None), one for each argument of loss, where grads is a tuple of the "
         f"{len(params)} pairs (∇W_k, ∇b_k) for k = 1 … {len(params)}; got {came}"
     )
+
+
+def _of_loss(loss: Callable[..., Any], backward: Callable[..., Any], at: Point) -> Finding:
+    """The verdict on `loss`: whether it has a rule, and whether it is right."""
+    code = getattr(backward, "__code__", None)
+    missing = "loss = jax.custom_vjp(plain), and then loss.defvjp(forward, backward)"
+    try:
+        if "custom_vjp" not in str(jax.make_jaxpr(loss)(*_args(at))):
+            said = "it has no rule of yours, so that JAX differentiates it itself: "
+            return Finding("loss", False, said + missing)
+        return _in_jax(loss, at)
+    except Exception as error:
+        if "No VJP defined" in str(error):
+            return Finding("loss", False, f"it has no rule yet: {missing}")
+        said = described(error, code.co_filename if code else "")
+        return Finding("loss", False, f"jax.grad(loss) raises. {said[0].upper()}{said[1:]}")
 
 
 def _in_jax(loss: Callable[..., Any], at: Point) -> Finding:

@@ -1,8 +1,8 @@
 """The judge of a function whose value is known: losses, softmax, steps.
 
 A mistake is a function too: the value that somebody gets who makes it. It is named only if it gives
-what the learner's function gave in every trial, or in all the ordinary ones, and if two of them do,
-both are named.
+what the learner's function gave in every trial, or, if it is wrong there, in all the ordinary ones,
+and if two of them do, both are named.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,10 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from judging.attempt import attempt, in_place, numbers, show
+from judging.attempt import attempt, beside, in_place, name_of, numbers, show
 from judging.verdict import Finding
 
 TOLERANCE = 1e-11  # of the norm: NumPy in float64, a few operations
+UNKNOWN = "no mistake that is known explains it"
+FLOAT32 = 1e-5  # the same in float32
+IN_FLOAT32 = (
+    "the formula may be right: the error is no more than rounding costs in float32. Is something "
+    "in it float32, or jnp, or rounded, or a small number added? NumPy computes in float64"
+)
 
 
 class Mistake(NamedTuple):
@@ -47,22 +53,23 @@ def judge_values(
       ordinary: how many of the trials, the first, have no extreme numbers; None: all.
       form: makes an array of what the learner's function gave, or says what is wrong with it.
     """
-    name, found, worst, changed = function.__name__, [], 0.0, ()
+    name, found, worst, changed = name_of(function), [], 0.0, ()
     for args in trials:
         one = attempt(function, args)
         value = form(one.value) if not one.trouble else one.trouble
         if isinstance(value, str):
-            if _wrong(found, right, trials):
+            if wrong_trials(found, right, trials):
                 break
             return Finding(name, False, value)
         changed = changed or one.changed
         found.append(value)
-    wrong = _wrong(found, right, trials)
+    wrong = wrong_trials(found, right, trials)
     if wrong:
-        said = _named(mistakes, found, trials, ordinary) or _unnamed(found, right, trials, wrong[0])
+        said = explained(mistakes, found, right, trials, ordinary)
         said += f". Also, {in_place(changed)}" if changed else ""
-        args, got = trials[wrong[0]], found[wrong[0]]
-        shown = (f"expected {show(_value(right, args))}", f"got      {show(got)}")
+        worst_one = max(wrong, key=lambda i: _distance(found[i], _value(right, trials[i])))
+        args = trials[worst_one]
+        shown = beside(_value(right, args), found[worst_one])
         return Finding(name, False, said, (*_arguments(args), *shown))
     if changed:
         return Finding(name, False, f"the value is right, but {in_place(changed)}")
@@ -72,7 +79,7 @@ def judge_values(
     return Finding(name, True, figures)
 
 
-def _wrong(
+def wrong_trials(
     found: list[np.ndarray], right: Callable[..., Any], trials: Sequence[tuple[Any, ...]]
 ) -> list[int]:
     """Which trials are wrong."""
@@ -80,18 +87,23 @@ def _wrong(
     return [i for i, (f, args) in enumerate(pairs) if not close(f, _value(right, args))]
 
 
-def _named(
+def explained(
     mistakes: Sequence[Mistake],
     found: list[np.ndarray],
+    right: Callable[..., Any],
     trials: Sequence[tuple[Any, ...]],
-    ordinary: int | None,
+    ordinary: int | None = None,
 ) -> str:
-    """The mistakes that explain what was found, or ""."""
-    for count in (len(found), ordinary or len(found)):
+    """The mistakes that explain what was found, or a sentence on how far it is off."""
+    wrong = wrong_trials(found, right, trials)
+    counts = [len(found)]
+    if ordinary and wrong[0] < ordinary:  # where it is right, whatever is right there would fit
+        counts.append(ordinary)
+    for count in counts:
         fitting = [m.said for m in mistakes if _fits(m, found[:count], trials)]
         if fitting:
             return "; or: ".join(dict.fromkeys(fitting))
-    return ""
+    return _unnamed(found, right, trials, wrong[0])
 
 
 def _unnamed(
@@ -103,8 +115,11 @@ def _unnamed(
     expected = _value(right, trials[first])
     if found[first].shape != expected.shape:
         return f"expected the shape {expected.shape}, got {found[first].shape}"
+    pairs = [(value, _value(right, args)) for value, args in zip(found, trials, strict=False)]
+    if all(_distance(value, expected) <= FLOAT32 for value, expected in pairs):
+        return IN_FLOAT32
     but = "; it is right for other numbers, but not for these" if first > 0 else ""
-    return f"no mistake that is known explains it{but}: compare with the formula"
+    return f"{UNKNOWN}{but}: compare with the formula"
 
 
 def _fits(mistake: Mistake, found: list[np.ndarray], trials: Sequence[tuple[Any, ...]]) -> bool:
@@ -126,6 +141,13 @@ def close(found: np.ndarray, expected: np.ndarray) -> bool:
     if not np.array_equal(found[~there], expected[~there], equal_nan=True):
         return False
     return bool(np.all(np.isfinite(found[there]))) and _error(found, expected) <= TOLERANCE
+
+
+def _distance(found: np.ndarray, expected: np.ndarray) -> float:
+    """The error, ∞ where the shape differs or NaN and ∞ are at other places."""
+    if found.shape != expected.shape or np.any(np.isfinite(found) != np.isfinite(expected)):
+        return np.inf
+    return _error(found, expected)
 
 
 def _error(found: np.ndarray, expected: np.ndarray) -> float:
