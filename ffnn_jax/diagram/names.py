@@ -35,9 +35,9 @@ def short(value: float, digits: int = 3) -> str:
     return written.replace("-", "−")
 
 
-def factor(value: float) -> str:
+def factor(value: float, digits: int = 3) -> str:
     """A number as a factor of a product: a negative one stands in brackets."""
-    written = short(value)
+    written = short(value, digits)
     return f"({written})" if written.startswith("−") else written
 
 

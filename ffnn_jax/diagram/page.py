@@ -125,7 +125,7 @@ def _document(net: Network, pictures: Sequence[Picture]) -> str:
         f"<style>{looks.STYLE}{drawing.STYLE}</style>\n</head>\n<body>\n"
         f"<header><h1>{html.escape(title)}</h1>\n"
         f'<p class="quiet">{html.escape(about)} What is new in a step stands in a box. '
-        "Numbers are rounded to three digits.</p></header>\n"
+        "Numbers are rounded, in the picture to three digits.</p></header>\n"
         f'<main><ol class="steps">\n{"".join(items)}</ol></main>\n'
         f'<nav class="controls" aria-label="Steps" hidden>'
         f'<p role="status" aria-live="polite"></p>{buttons}</nav>\n'

@@ -117,8 +117,12 @@ def _rule(found: "Responsibility") -> str:
     rule = formula_of(found.net, Quantity("a", found.net.depth), (len(found.examples.shares),))
     rule = rule.replace("J_Oᵀ ∇ŷ, J_O = I", "∇ŷ")
     if _is_one(found):
-        return rule.replace("= (ŷ − y)/N", "= ŷ − y").replace("/N", "")
-    return rule.replace("/N", " · w/Σw") if _is_weighted(found) else rule
+        rule = rule.replace("= (ŷ − y)/N", "= ŷ − y").replace("/N", "")
+    elif _is_weighted(found):
+        rule = rule.replace("/N", " · w/Σw")
+    if found.net.output == "softmax" and not found.distributions:
+        rule = rule.replace("ŷ − y", "ŷ Σ_c y_c − y")  # which is ŷ − y where the sum is 1
+    return rule
 
 
 def _output(found: "Responsibility", one: "OutputResponsibility") -> str:
@@ -305,11 +309,15 @@ def _target(
     """(the name of the loss without brackets, what its minimum asks ŷ_j to be).
 
     The second is None where that is not known: of a loss of the user's own, and of a cross-entropy
-    of outputs that are no distribution.
+    where the outputs, or the targets, are no distributions.
     """
     family, parameter = parts_of(loss_of(found.net)) or (None, None)
     of_classes = family in ("cross_entropy", SMOOTHED)
-    if family is None or one.y is None or (of_classes and found.net.output != "softmax"):
+    if (
+        family is None
+        or one.y is None
+        or (of_classes and not (found.net.output == "softmax" and found.distributions))
+    ):
         return family, None
     if family == SMOOTHED and parameter is not None:
         return family, (1 - parameter) * one.y + parameter / len(found.outputs)
