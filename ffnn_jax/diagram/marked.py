@@ -9,6 +9,8 @@ from ffnn_jax.diagram.marks import Mark
 from ffnn_jax.diagram.story import Step, Story, factor, number
 from ffnn_jax.explain.paths import strongest_paths
 
+LEARNS = "learns nothing from it."
+
 
 def chain_rule(story: Story, mark: Mark) -> Step:
     """The chain rule in the lecture's braces, and the numbers of the strongest path."""
@@ -28,7 +30,7 @@ def chain_rule(story: Story, mark: Mark) -> Step:
     )
     if count == 1:
         return Step(title, formula, words, f"{_strongest_path(story, mark)} = {number(value)}", new)
-    words += f" All {count:,} marked ways lead from it to the loss, and the sweep has summed them."
+    words += f" So many marked ways lead from it to the loss: {count:,}. The sweep has summed them."
     product, numbers = _strongest_path(story, mark).split(" = ")
     path = f"The strongest: {product} = {numbers} = {number(_product(story, mark))}"
     return Step(title, formula, words, f"{path},   all together: {total}", new)
@@ -46,14 +48,14 @@ def _braces(L: int, k: int, name: str) -> str:
 def _silent(story: Story, mark: Mark) -> str:
     """Why nothing comes down to it."""
     k, i, j = mark
-    learns = "learns nothing from this example."
     if j is not None and story.value("h", k - 1, j) == 0:
-        return f"{story.name('h', k - 1, j)} = 0: a weight of what is 0 {learns}"
+        return f"{story.name('h', k - 1, j)} = 0: a weight of what is 0 {LEARNS}"
     if k < story.net.depth and story.value("g′", k, i) == 0:
         a = story.name("a", k, i)
-        off = f"this {story.net.activations[k - 1]} is off at this example"
-        return f"{a} = {number(story.value('a', k, i))}: {off}, so no way passes, and it {learns}"
-    return f"Nothing comes down to {story.name('a', k, i)}, so it {learns}"
+        name = story.net.activations[k - 1]
+        state = f"this {name} is {'off' if name == 'relu' else 'flat'} at this example"
+        return f"{a} = {number(story.value('a', k, i))}: {state}, no way passes, and it {LEARNS}"
+    return f"Nothing comes down to {story.name('a', k, i)}, and it {LEARNS}"
 
 
 def _path(story: Story, mark: Mark) -> tuple[int, ...]:

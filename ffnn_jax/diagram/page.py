@@ -46,9 +46,9 @@ def write_backward_page(
         marked, and a last step tells its chain rule. (layer, i) is the bias b_ki.
 
     Raises:
-      TypeError: an argument of the wrong structure or dtype.
-      ValueError: a shape that does not fit the network, a batch in place of one example, an index
-        of weight outside the network, or more than twelve layers.
+      TypeError: an argument of the wrong structure or dtype; called inside jit.
+      ValueError: a shape that does not fit the network, a batch in place of one example, a number
+        that is not finite, an index of weight outside the network, or more than twelve layers.
       OSError: the file cannot be written.
     """
     check_network(net)

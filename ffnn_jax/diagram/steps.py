@@ -125,7 +125,7 @@ def _grad_yhat(story: Story) -> Step:
         y, yhat = number(story.value("y", L, i)), number(story.value("h", L, i))
         put_in = {
             "squared_error": f" = 2 ({yhat} − {factor(story.value('y', L, i))})",
-            "cross_entropy": f" = −{y} / {yhat}",
+            "cross_entropy": f" = {'−' if y != '0' else ''}{y} / {yhat}",
         }.get(str(net.loss), "")
     words = (
         "Talk to the output layer: “You are not producing the desired output, take responsibility.”"
