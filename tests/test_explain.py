@@ -574,7 +574,9 @@ def test_what_agrees_is_told_and_no_zero_has_a_sign():
     assert "Here all agree to the last bit." in text
     assert "Why" not in text
     assert not re.search(r"(?<![\de])-0(\.0e\+00)?(?![\d.])", text)
-    assert "Why the numbers may differ in the last digits" in str(explained(THIN, jnp.ones(1), **GOOD))
+    assert "Why the numbers may differ in the last digits" in str(
+        explained(THIN, jnp.ones(1), **GOOD)
+    )
 
 
 def test_the_sum_in_the_compressed_chain_has_its_numbers():

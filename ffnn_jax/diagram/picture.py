@@ -1,6 +1,7 @@
 """The network as a picture, with the numbers of one example."""
 
 import hashlib
+import math
 from typing import Any
 
 from ffnn_jax.diagram import drawing, names
@@ -19,7 +20,8 @@ def draw_network(
     thick. Of a layer of more than six units the five strongest are drawn, and how many more there
     are stands below them: the strongest by |∇a_ki|, inputs by |x_j ∇x_j|; without y by |h_ki|,
     without x by their weights. A card has every number of its unit; a weight has its own and its
-    gradient beside it where there is room, up to four edges into a unit. Numbers are computed in float64 and written with three digits.
+    gradient beside it where there is room, up to four edges into a unit. Numbers are computed in
+    float64 and written with three digits.
 
     Args:
       net: the network, of at most twelve layers.
@@ -95,6 +97,8 @@ def _cut(text: str, room: float) -> str:
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if names.width(text, 1.1 * FONT) <= room:
         return text
+    narrowest = names.SUB * min(names.NARROW.values()) * FONT
+    text = text[: math.ceil(room / narrowest)]  # the loop below is short
     while text and names.width(text + "…", 1.1 * FONT) > room:
         text = text[:-1]
     return text.rstrip() + "…"

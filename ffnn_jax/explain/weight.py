@@ -123,8 +123,8 @@ def _truth(net: Network, params: Any, x: Any, y: Any) -> tuple[Truth, Any]:
     """The sweep at the numbers as they came, cast exactly, and y in float64."""
     with jax.enable_x64(True):
         layers = tuple(Layer(layer.W, layer.b) for layer in params)
-        wide = jax.tree.map(to_float64, (layers, x, y))
-        params, x, y, _ = network.as_examples(net, *wide, None)
+        layers, x, y = jax.tree.map(to_float64, (layers, x, y))
+        params, x, y, _ = network.as_examples(net, layers, x, y, None)
         return truth_at(net, params, x, y, None), jax.tree.map(np.asarray, y)
 
 
