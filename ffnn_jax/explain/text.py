@@ -35,7 +35,7 @@ TALK = {  # the lecture's words, by the kind of a factor
 def written(e: WeightExplanation) -> str:
     """The explanation, at most 100 columns wide where its words allow it."""
     parts = [*textwrap.wrap(title(e), WIDTH), "", *_formulas(e), "", *_factors(e), ""]
-    if e.size == e.gradient == 0:
+    if _is_silent(e):
         parts += [*textwrap.wrap(silence(e), WIDTH), ""]
     elif e.path_count > 1:
         parts += [*_paths(e), ""]
@@ -95,7 +95,7 @@ def _factors(e: WeightExplanation) -> Iterator[str]:
     """Each factor, its local formula and its number, under the lecture's words."""
     yield "factor by factor"
     said = ""
-    if e.layer < e.net.depth and e.path_count > 1:
+    if e.layer < e.net.depth and e.path_count > 1 and not _is_silent(e):
         yield f"  {OUTPUT}"
         yield "    ∂ℒ(θ)/∂a_Lm of each output m: its factors are in the paths below"
     numbers = digits.enough([f.value for f in e.factors], e.gradient)
@@ -148,6 +148,11 @@ def counted(e: WeightExplanation) -> str:
             "with its share"
         )
     return f"the sum over {e.path_count:,} paths from {e.name} to the loss; {told}"
+
+
+def _is_silent(e: WeightExplanation) -> bool:
+    """Whether every path has the product 0."""
+    return e.size == e.gradient == 0
 
 
 def silence(e: WeightExplanation) -> str:
