@@ -505,7 +505,8 @@ def test_a_dead_unit_has_the_gradient_zero():
     bias = f"{float(params[0].W[0] @ x) - 9:.6g}"
     for words in (str(found), found.markdown()):
         assert why.replace("-9", bias) in words.replace("\n", " ")
-        assert "paths from" not in words and "paths below" not in words
+        assert "paths from" not in words
+        assert "paths below" not in words
         assert "0 %" not in words
     assert abs(found.difference) <= found.difference_bound
     assert "relu′(a_11) = (1 where a_11 > 0, else 0) = 0" in str(found)
