@@ -297,6 +297,16 @@ def _weight_values(weights: Any, batch: tuple[int, ...]) -> np.ndarray | None:
     return concrete(weights)
 
 
+def check_outside_jit(function: str, values: Any) -> None:
+    """The numbers in a pytree can be looked at: none is traced, and the caller is not inside jit.
+
+    Inside jit what JAX computes is traced even where the values that came are known.
+    """
+    leaves = [*jax.tree.leaves(values), jnp.zeros(())]
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
+        raise TypeError(f"{function} looks at values; call it outside jit and grad")
+
+
 def check_finite(argument: str, value: Any, dtype: DTypeLike | None = None) -> None:
     """No NaN and no infinity, also in the dtype if one is given, where there are values."""
     values = concrete(value)

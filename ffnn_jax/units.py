@@ -101,10 +101,11 @@ def update_ratios(before: Params, after: Params) -> list[float]:
       after: those after the step, of the same shapes.
 
     Returns:
-      A ratio for each layer, k = 1 … L, no unit; inf where W_k was 0 and is no more.
+      A ratio for each layer, k = 1 … L, no unit; inf where W_k was 0 and is no more, NaN where a
+      weight is NaN or infinite.
 
     Raises:
-      TypeError: no tuple of `Layer(W, b)`, or a dtype that is not floating.
+      TypeError: no tuple of `Layer(W, b)`, or a dtype that is not floating; called inside jit.
       ValueError: the shapes do not fit each other.
 
     Example:
@@ -123,6 +124,7 @@ def update_ratios(before: Params, after: Params) -> list[float]:
             f"after: expected the shapes of before, sizes {sizes}, got {_sizes_of('after', after)}"
         )
     checks.check_params(sizes, after)
+    checks.check_outside_jit("update_ratios", [(t.W, t.b) for t in (*before, *after)])
     ratios = _ratios([layer.W for layer in before], [layer.W for layer in after])
     return [float(ratio) for ratio in ratios]
 
@@ -142,9 +144,15 @@ def _sizes_of(argument: str, params: Any) -> tuple[int, ...]:
 def _ratios(before: Sequence[jax.Array], after: Sequence[jax.Array]) -> list[jax.Array]:
     ratios = []
     for W, new in zip(before, after, strict=True):
-        size, step = jnp.linalg.norm(_wide(W)), jnp.linalg.norm(_wide(new) - _wide(W))
-        ratios.append(jnp.where(step == 0, 0, step / size))
+        (step, step_unit), (size, size_unit) = _norm(_wide(new) - _wide(W)), _norm(_wide(W))
+        ratios.append(jnp.where(step == 0, 0, (step / size) * (step_unit / size_unit)))
     return ratios
+
+
+def _norm(t: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """‖t‖ as (‖t/m‖, m), m the largest |entry|: no square is too small or too large."""
+    m = jnp.max(jnp.abs(t))
+    return jnp.linalg.norm(t / jnp.where(m == 0, 1, m)), m
 
 
 @functools.cache

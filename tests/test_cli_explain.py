@@ -68,7 +68,9 @@ def test_the_weight_and_the_story_of_a_row(run, capsys):
     out = said([run, "--example", 7, "--weight", "1,2,1"], capsys).out
     model, x, y = row(run, 7)
     assert out.startswith(f"example 7 of {run / 't.csv'}: kind is ")
-    assert "probabilities: ŷ_1 of large, ŷ_2 of small\nx_1 is 'petal'\n" in out
+    assert "probabilities: ŷ_1 of large, ŷ_2 of small\nx_1 is 'petal' (standardised; " in out
+    with open(run / "t.csv") as file:
+        assert f"(standardised; {float(list(csv.reader(file))[7][0])} in the table)\n" in out
     assert plainly(explain_weight, model.net, model.params, x, y, layer=1, i=2, j=1) in out
     assert out.endswith(f"\n\n{plainly(responsibility, model.net, model.params, x, y)}\n")
 
@@ -102,7 +104,7 @@ def test_without_a_row_the_table_as_one_batch(run, capsys):
     out = said([run], capsys).out
     assert f"39 of the 40 rows of {run / 't.csv'} as one batch; rows without 'kind'" in out
     assert "the mean over 39 examples" in out
-    assert "of the pull; its loss is" in out
+    assert "of the pull of all; its loss is" in out
 
 
 def test_another_table(run, tmp_path, capsys):
@@ -129,7 +131,8 @@ def price(tmp_path_factory):
 
 def test_a_quantity_is_told_in_its_own_units_too(price, capsys):
     out = said([price, "--example", 1, "--weight", "1,1,1"], capsys).out
-    assert "price is 160, predicted 170\nŷ is (price − 100) / 10\nx_1 is 'size'" in out
+    assert "price is 160, predicted 170\nŷ is (price − 100) / 10\nx_1 is 'size' (stan" in out
+    assert "(standardised; 2 in the table)\n" in out
     assert "ŷ = 7 and it ought to be 6: ∂ℒ/∂ŷ = 2, ∂ℒ/∂a_L1 = 2" in out
 
 
@@ -144,6 +147,7 @@ def test_a_quantity_is_told_in_its_own_units_too(price, capsys):
         (["--example", "1", "--weight", "0,1,1"], "layer: expected 1 to 1"),
         (["--example", "1", "--weight", "1,2,1"], "i: expected 1 to 1"),
         (["--example", "1", "--weight", "1,1,2"], "j: expected 1 to 1"),
+        (["--example", "1", "--html", ""], "--html: expected the name of a file"),
         (["--example", "1", "--strongest", "0"], "strongest: expected "),
         (["--example", "1", "--target", "prize"], "there is no column 'prize'"),
         (["no.csv", "--example", "1"], "no.csv: No such file or directory"),

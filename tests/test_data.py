@@ -17,6 +17,8 @@ import pytest
 from ffnn_jax import data, idx
 from ffnn_jax.data import split, standardize
 from ffnn_jax.idx import read_idx
+from ffnn_jax.tabular.sources import read_source
+from ffnn_jax.tabular.tables import TableError
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 PACKINGS = {"plain": bytes, "gzip": lambda raw: gzip.compress(raw, compresslevel=1)}
@@ -732,3 +734,12 @@ def test_masked_arrays_are_refused():
     ):
         with pytest.raises(TypeError, match="expected an array, got MaskedArray"):
             call()
+
+
+def test_a_folder_of_that_name_is_no_table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "iris").mkdir()
+    assert len(read_source("iris").rows) == 150
+    (tmp_path / "wine").write_text("no table")
+    with pytest.raises(TableError, match=r"wine: expected \.csv"):
+        read_source("wine")

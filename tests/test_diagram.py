@@ -190,11 +190,50 @@ def test_a_long_title_is_cut():
     assert re.fullmatch("long .{,90}…", first)
 
 
-def test_numbers_that_are_none():
-    W = np.full((3, 2), np.nan, np.float32)
-    params = (ffnn.Layer(W, np.full(3, -np.inf, np.float32)), PARAMS[1])
-    found = texts(draw_network(NET, params, X, Y))
-    assert {"NaN", "−∞"} <= set(found)
+@pytest.mark.parametrize("title", ["a\x00b\x0bc", "a\ufffeb c", "a\ud800b c", "a\x1bb\nc"])
+def test_letters_that_xml_has_not(title, tmp_path):
+    svg = draw_network(NET, PARAMS, title=title)
+    assert texts(svg.encode())[0] == "a b c"
+
+    def value(yhat, y):
+        return jnp.sum((yhat - y) ** 2, axis=-1)
+
+    net = ffnn.Network((2, 3, 2), "tanh", "softmax", loss=ffnn.Loss(title, value))
+    write_backward_page(tmp_path / "page.html", net, PARAMS, X, Y)
+    content = (tmp_path / "page.html").read_text("utf-8")
+    assert not any(letter in content for letter in "\x00\x0b\x1b\ufffe")
+
+
+def test_the_longest_titles_are_cut_as_others():
+    short, long = (texts(draw_network(NET, PARAMS, title="il. " * n))[0] for n in (100, 100_000))
+    assert long == short
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"params": (ffnn.Layer(PARAMS[0].W.at[1, 0].set(np.nan), PARAMS[0].b), PARAMS[1])}, "W"),
+        ({"params": (PARAMS[0], ffnn.Layer(PARAMS[1].W, PARAMS[1].b.at[1].set(np.inf)))}, "b"),
+        ({"x": X.at[0].set(np.inf)}, "x"),
+        ({"y": Y.at[1].set(np.nan)}, "y"),
+    ],
+)
+def test_numbers_that_are_not_finite(change, match, tmp_path):
+    given = {"params": PARAMS, "x": X, "y": Y, **change}
+    with pytest.raises(ValueError, match=rf"{match}: expected finite numbers"):
+        draw_network(NET, **given)
+    with pytest.raises(ValueError, match=rf"{match}: expected finite numbers"):
+        write_backward_page(tmp_path / "page.html", NET, **given)
+
+
+def test_a_drawing_looks_at_values(tmp_path):
+    for function in (
+        lambda x: draw_network(NET, PARAMS, x),
+        lambda x: draw_network(NET, PARAMS),
+        lambda x: write_backward_page(tmp_path / "page.html", NET, PARAMS, x, Y),
+    ):
+        with pytest.raises(TypeError, match="looks at values; call it outside jit and grad"):
+            jax.jit(function)(X)
 
 
 # The page ----------------------------------------------------------------------------------------
@@ -204,6 +243,75 @@ def steps_of(net, weight=None, seed=0):
     params, x, y = one(net, seed)
     known = compute(net, params, x, y)
     return tell(net, known, columns(net, known), weight and check_mark(net, weight))
+
+
+def test_targets_that_do_not_add_to_1():
+    params, x, _ = one(NET)
+    for y in ([0.5, 0.7], [0.0, 0.0]):
+        known = compute(NET, params, x, np.array(y, np.float32))
+        step = tell(NET, known, columns(NET, known), None)[5]
+        assert step.title == "∇a_{2}"
+        assert step.formula.endswith("= ŷ Σ_{c} y_{c} − y")
+        _, put_in, result = step.example.split(" = ")
+        assert arithmetic(put_in)[0] == pytest.approx(arithmetic(result)[0], abs=2e-4)
+    assert steps_of(NET)[5].formula.endswith("= ŷ − y")
+
+
+def test_the_last_step_tells_the_chain_rule():
+    """The factors of the strongest path, and the sum over all, are those of explain_weight."""
+    net = ffnn.Network((2, 3, 3, 2), "tanh", "softmax")
+    params, x, y = one(net)
+    last = steps_of(net, (1, 2, 1))[-1]
+    assert names.as_plain(last.formula) == (
+        "∂ℒ/∂W_121 = [∂ℒ/∂ŷ · ∂ŷ/∂a_3] · [∂a_3/∂h_2 · ∂h_2/∂a_2] · [∂a_2/∂h_1 · ∂h_1/∂a_1] · "
+        "[∂a_1/∂W_121]"
+    )
+    path, total = names.as_plain(last.example).split(",   all together: ∇W_121 = ")
+    symbols, numbers, product = path.removeprefix("The strongest: ").split(" = ")
+    found = compute(net, params, x, y)
+    ways = {
+        (m, n): found.of("∇a", 3)[n]
+        * found.of("W", 3)[n, m]
+        * found.of("g′", 2)[m]
+        * found.of("W", 2)[m, 1]
+        * found.of("g′", 1)[1]
+        * found.of("h", 0)[0]
+        for m in range(3)
+        for n in range(2)
+    }
+    m, n = max(ways, key=lambda way: abs(ways[way]))
+    assert symbols == (
+        f"∇a_3{n + 1} · W_3{n + 1}{m + 1} · g′(a_2{m + 1}) · W_2{m + 1}2 · g′(a_12) · x_1"
+    )
+    assert arithmetic(numbers)[0] == pytest.approx(ways[m, n], rel=3e-4)
+    assert arithmetic(product)[0] == pytest.approx(ways[m, n], rel=1e-4)
+    assert arithmetic(total)[0] == pytest.approx(sum(ways.values()), rel=1e-4)
+    assert "So many marked ways lead from it to the loss: 6." in last.words
+
+
+def test_the_last_step_tells_why_a_gradient_is_zero():
+    net = ffnn.Network((2, 3, 2), "relu", "softmax")
+    params, x, y = one(net)
+    off = (ffnn.Layer(params[0].W, params[0].b.at[1].set(-50)), params[1])
+    known = compute(net, off, x, y)
+    last = tell(net, known, columns(net, known), Mark(1, 2, 1))[-1]
+    assert re.search(
+        r"^a_\{12\} = −\S+: this relu is off at this example, no way passes", last.words
+    )
+    assert names.as_plain(last.example) == "∇W_121 = 0"
+
+
+def test_weights_without_room_in_the_picture_stand_in_the_box():
+    net = ffnn.Network((3, 7, 2), "tanh", "softmax")
+    params, x, y = one(net)
+    grad_W = compute(net, params, x, y).of("∇W", 2)
+    first = steps_of(net)
+    box = next(step.example for step in first if step.title == "∇W_{2} and ∇b_{2}")
+    i, j = np.unravel_index(np.argmax(np.abs(grad_W)), grad_W.shape)
+    told = f"{names.symbol('∇W', 2, i + 1, j + 1)} = {names.short(float(grad_W[i, j]), 5)}"
+    assert f"the strongest 3 of 14:   {told},   " in box
+    box = next(step.example for step in first if step.title == "∇W_{1} and ∇b_{1}")
+    assert "strongest" not in box
 
 
 def arithmetic(text):
@@ -262,11 +370,13 @@ def test_every_way_from_a_weight_to_the_loss_is_marked(tmp_path):
     expected = {"W_121"} | {f"W_2{i}2" for i in (1, 2, 3)}
     expected |= {f"W_3{i}{j}" for i in (1, 2) for j in (1, 2, 3)}
     assert marked == expected
-    assert svg.count('class="band"') == len(expected)
+    assert svg.count('class="band"') == len(expected) + 1  # that of the legend
+    assert "the ways to the loss from W121" in texts(svg)
     assert svg.count('"card marked"') == 1 + 3 + 2
 
 
 def test_a_bias_can_be_marked_and_the_weight_of_a_folded_layer_has_its_number(tmp_path):
+    assert check_mark(NET, np.array([2, 1, 2])) == Mark(2, 1, 2)
     assert check_mark(NET, (2, 1)) == check_mark(NET, [2, 1, None]) == Mark(2, 1, None)
     net = ffnn.Network((20, 30, 3), "tanh", "softmax")
     params, x, y = one(net)

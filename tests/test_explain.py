@@ -498,6 +498,16 @@ def test_a_dead_unit_has_the_gradient_zero():
     found = explain_weight(WIDE, (dead, *params[1:]), x, jnp.asarray(1), **GOOD)
     assert found.gradient == found.sweep == found.size == found.share == 0
     assert [path.product for path in found.paths] == [0] * 5
+    why = (
+        "a_11 = -9 < 0: this relu is off at this example, so no path passes, and the weight learns "
+        "nothing from it."
+    )
+    bias = f"{float(params[0].W[0] @ x) - 9:.6g}"
+    for words in (str(found), found.markdown()):
+        assert why.replace("-9", bias) in words.replace("\n", " ")
+        assert "paths from" not in words
+        assert "paths below" not in words
+        assert "0 %" not in words
     assert abs(found.difference) <= found.difference_bound
     assert "relu′(a_11) = (1 where a_11 > 0, else 0) = 0" in str(found)
 
@@ -521,6 +531,62 @@ def test_where_the_loss_has_no_slope_the_path_starts_one_step_later():
     assert found.paths[0].output is None
     assert abs(found.sweep - found.gradient) <= found.bound < math.inf
     assert "ŷ" not in found.formula
+    assert "(the paths start at ∂ℒ/∂a_L, as ∂ℒ/∂ŷ is no finite number here)" in str(found)
+
+
+def test_other_reasons_for_a_gradient_of_zero():
+    params, x = drawn(WIDE)
+    found = explain_weight(WIDE, params, x.at[1].set(0), jnp.asarray(1), layer=1, i=1, j=2)
+    assert "h_02 = x_2 = 0 at this example: nothing comes in on this weight" in str(found)
+    above = ffnn.Layer(jnp.zeros((3, 3)), params[1].b)
+    found = explain_weight(WIDE, (params[0], above, params[2]), x, jnp.asarray(1), layer=1, i=2)
+    assert "∂ℒ(θ)/∂h_12 = 0 at this example: no path from above comes down to it" in str(found)
+    assert "the bias learns nothing" in str(found)
+
+
+def test_float64_is_explained_as_it_came_where_64_bit_types_are_off():
+    """ŷ = 2/3 (0.7/3 + 0.1) + 0.2, and ∂ℒ/∂W_111 = 2 (ŷ − 0.3) · 2/3 · 0.7."""
+    net = ffnn.Network((1, 1, 1), activation="identity")
+    W, b = (np.array([[1 / 3]]), np.array([[2 / 3]])), (np.array([0.1]), np.array([0.2]))
+    x, y = np.array([0.7]), np.array([0.3])
+    found = explain_weight(net, tuple(map(ffnn.Layer, W, b)), x, y, **GOOD)
+    right = 2 * (2 / 3 * (0.7 / 3 + 0.1) + 0.2 - 0.3) * 2 / 3 * 0.7
+    assert found.gradient == pytest.approx(right, rel=1e-15)
+    assert found.dtype == "float32"
+    assert 0 < abs(found.sweep - right) <= found.bound <= 1e-5
+
+
+def test_x_and_y_that_are_finer_than_the_parameters():
+    """The gradient is that of the numbers that came; what casting moves is allowed."""
+    net = ffnn.Network((1, 1))
+    params = (ffnn.Layer(jnp.ones((1, 1), jnp.bfloat16), jnp.zeros(1, jnp.bfloat16)),)
+    x, y = jnp.array([1.001]), jnp.array([1.0])
+    found = explain_weight(net, params, x, y, **GOOD)
+    exact = float(x[0])
+    assert found.gradient == pytest.approx(2 * (exact - 1) * exact, rel=1e-12)
+    assert found.sweep == 0
+    assert abs(found.sweep - found.gradient) <= found.bound < 0.2
+
+
+def test_what_agrees_is_told_and_no_zero_has_a_sign():
+    net = ffnn.Network((1, 1, 1))
+    params = tuple(ffnn.Layer(-jnp.ones((1, 1)), jnp.zeros(1)) for _ in range(2))
+    text = str(explain_weight(net, params, jnp.ones(1), jnp.ones(1), **GOOD))
+    assert "Here all agree to the last bit." in text
+    assert "Why" not in text
+    assert not re.search(r"(?<![\de])-0(\.0e\+00)?(?![\d.])", text)
+    assert "Why the numbers may differ in the last digits" in str(
+        explained(THIN, jnp.ones(1), **GOOD)
+    )
+
+
+def test_the_sum_in_the_compressed_chain_has_its_numbers():
+    found = explained(WIDE, jnp.asarray(2), layer=2, i=1, j=2)
+    _, sum_ = found.compressed[0].formula.split(" = ")
+    terms = [eval(term.replace("·", "*")) for term in sum_.split(" + ")]
+    assert len(terms) == 3
+    assert math.fsum(terms) == pytest.approx(found.compressed[0].value, rel=1e-4)
+    assert "talk to the output layer\n    ∂ℒ(θ)/∂a_Lm of each output m" in str(found)
 
 
 # Bad input ----------------------------------------------------------------------------------------
@@ -538,8 +604,8 @@ def test_where_the_loss_has_no_slope_the_path_starts_one_step_later():
         ({"j": 4}, ValueError, r"j: expected 1 to 3 \(inputs, counted from 1"),
         ({"j": -1}, ValueError, "j: expected 1 to 3 .* got -1"),
         ({"j": "1"}, TypeError, "j: expected an int, got '1'"),
-        ({"strongest": 0}, ValueError, "strongest: expected 1 to 100"),
-        ({"strongest": 101}, ValueError, "strongest: expected 1 to 100"),
+        ({"strongest": 0}, ValueError, "strongest: expected at least 1, got 0"),
+        ({"strongest": 101}, ValueError, "strongest: expected at most 100 paths, got 101"),
     ],
 )
 def test_indices_out_of_range(index, error, message):
@@ -576,6 +642,8 @@ def test_other_bad_input_is_told_before_anything_is_compiled():
         explain_weight(params, params, x, y, **GOOD)
     with pytest.raises(TypeError, match="outside jit"):
         jax.jit(lambda x: explain_weight(net, params, x, y, **GOOD).gradient)(x)
+    with pytest.raises(TypeError, match="outside jit"):
+        jax.jit(lambda t: t * explain_weight(net, params, x, y, **GOOD).gradient)(1.0)
 
 
 def test_a_gradient_that_is_not_finite():
@@ -586,5 +654,5 @@ def test_a_gradient_that_is_not_finite():
 
 
 def test_the_core_does_not_know_of_it():
-    assert set(explain.__all__) == {"Factor", "Path", "WeightExplanation", "explain_weight"}
+    assert {"Factor", "Path", "WeightExplanation", "explain_weight"} <= set(explain.__all__)
     assert losses.find_loss("huber(0.5)").name in LOSS

@@ -140,9 +140,7 @@ def test_quiet_units_are_those_of_unit_statistics():
         assert layer.saturated_share == pytest.approx(row["saturated"])
     assert found.layers[1].dead == (2, 4)
     assert found.layers[0].saturated
-    assert "off at each of these examples, h and g′ almost 0: 2 of 4 units (h_22, h_24)" in str(
-        found
-    )
+    assert "off at each of these examples, h and g′ 0: 2 of 4 units (h_22, h_24)" in str(found)
 
 
 def test_an_example_of_weight_0_wakes_nobody():
@@ -236,7 +234,7 @@ The output layer, L = 2: ŷ = a_2, loss squared_error
 h_1 = relu(a_1)
   ‖∇h_1‖ = 6.32, and through g′ ‖∇a_1‖ = 6, 3 times ‖∇a_2‖
   h_11 = 2: ∂ℒ/∂h_11 = 6, times g′(a_11) = 1 is ∂ℒ/∂a_11 = 6
-  off at this example, h and g′ almost 0: 1 of 2 units (h_12)
+  off at this example, h and g′ 0: 1 of 2 units (h_12)
   “I am only as good as W_1, b_1 and x.”
 And now the weights and biases, which take full responsibility
   ‖∇ℒ‖ = 14.1, over all weights and biases
@@ -308,6 +306,28 @@ def test_each_output_and_loss_is_told_as_it_is(output, loss, y, told):
     np.testing.assert_allclose([one.grad_a for one in found.outputs], grads.a[0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("y", [[0.5, 0.7], [0.0, 0.0]])
+def test_targets_that_are_no_distribution_are_told_as_they_are(y):
+    net = ffnn.Network((1, 2), output="softmax")
+    params = layers(([[0.5], [-0.5]], [0.0, 0.0]))
+    found = responsibility(net, params, jnp.ones(1), jnp.array(y))
+    said = str(found)
+    assert "∇a_1 = ŷ Σ_c y_c − y\n" in said
+    assert f"ŷ_1 = 0.731 and y_1 = {y[0]:g}: " in said
+    assert "ought to be" not in said
+    for one in found.outputs:
+        assert one.grad_a == pytest.approx(one.yhat * sum(y) - one.y, abs=1e-7)
+
+
+def test_one_example_of_a_batch_that_is_no_distribution_changes_the_rule():
+    net = ffnn.Network((1, 2), output="softmax")
+    params, x = layers(([[0.5], [-0.5]], [0.0, 0.0])), jnp.ones((3, 1))
+    mean_is_one = jnp.array([[0.5, 0.75], [0.5, 0.25], [0.25, 0.75]])
+    assert "∇a_1 = (ŷ Σ_c y_c − y)/N" in str(responsibility(net, params, x, mean_is_one))
+    third = responsibility(net, params, x, mean_is_one, weights=jnp.array([0.0, 0.0, 1.0]))
+    assert "∇a_1 = (ŷ − y) · w/Σw" in str(third)
+
+
 def test_a_loss_of_ones_own():
     def far(yhat, y):
         return jnp.sum(jnp.abs(yhat), axis=-1) * y["size"]
@@ -332,7 +352,7 @@ def test_of_many_the_strongest_are_named_and_what_they_hold():
     assert "the strongest 3 of 600, with" in said
     assert "∇a_2 = (ŷ − y) · w/Σw" in said
     assert "the weighted mean over 6 examples" in said
-    assert said.count("% of the pull;") == 3
+    assert said.count("% of the pull of all;") == 3
     assert re.search(r"W_1,\d+,\d+ = ", said)
 
 
@@ -378,3 +398,5 @@ def test_parameters_that_are_not_finite_and_tracers():
         responsibility(SMALL, broken, x, y)
     with pytest.raises(TypeError, match="outside jit and grad"):
         jax.jit(lambda x: responsibility(SMALL, params, x, y).loss)(x)
+    with pytest.raises(TypeError, match="outside jit and grad"):
+        jax.jit(lambda t: t * responsibility(SMALL, params, x, y).loss)(1.0)

@@ -64,6 +64,20 @@ def test_ratios_are_of_each_weight_matrix():
     assert update_ratios(PARAMS, after) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_ratios_of_tiny_and_huge_weights(size):
+    before = jax.tree.map(lambda t: size * t, PARAMS)
+    after = jax.tree.map(lambda t: 2 * t, before)
+    assert update_ratios(before, after) == pytest.approx([1, 1], rel=1e-5)
+
+
+def test_ratios_of_no_numbers_and_inside_jit():
+    broken = jax.tree.map(lambda t: t.at[0].set(jnp.nan), PARAMS)
+    assert np.isnan(update_ratios(PARAMS, broken)).all()
+    with pytest.raises(TypeError, match="update_ratios looks at values; call it outside jit"):
+        jax.jit(lambda params: update_ratios(params, params))(PARAMS)
+
+
 def test_ratios_of_nothing():
     zero = jax.tree.map(jnp.zeros_like, PARAMS)
     assert update_ratios(zero, zero) == [0.0, 0.0]
@@ -135,6 +149,29 @@ def test_bad_records():
 # The loss along the gradient ---------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"epoch": "a"}, TypeError, r'records\[1\]\["epoch"\]: expected a number, got \'a\''),
+        ({"epoch": np.nan}, ValueError, r'records\[1\]\["epoch"\]: expected a finite number'),
+        ({"epoch": 0}, ValueError, r"records: expected epochs that grow, got \[1, 0\]"),
+        ({"layers": 5}, TypeError, r'records\[1\]\["layers"\]: expected a list'),
+        ({"layers": [{}]}, ValueError, r'records\[1\]\["layers"\]\[0\]: expected "layer", got'),
+        ({"layers": [3]}, TypeError, r'records\[1\]\["layers"\]\[0\]: expected a dict'),
+        (
+            {"layers": [{"layer": 1, "mean_abs_a": "x", "mean_abs_grad_a": 1.0}]},
+            TypeError,
+            r'\["mean_abs_a"\]: expected a number',
+        ),
+        ({"update_ratio": 0.5}, TypeError, r'records\[1\]\["update_ratio"\]: expected a list'),
+        ({"update_ratio": [-1.0, "a"]}, TypeError, r'\["update_ratio"\]\[1\]: expected a number'),
+    ],
+)
+def test_records_of_another_shape(change, error, match):
+    with pytest.raises(error, match=match):
+        plots.layer_strips([record(1), {**record(2), **change}])
+
+
 def test_the_line_goes_against_the_gradient():
     distances = np.array([-0.1, 0.0, 0.01, 0.5], np.float32)
     line = plots.gradient_line(NET, PARAMS, X, Y, distances=distances, weights=WEIGHTS)
@@ -154,6 +191,15 @@ def test_its_slope_at_0_is_minus_the_norm(x64):
     params, x, y = jax.tree.map(lambda t: jnp.asarray(np.asarray(t, np.float64)), (PARAMS, X, Y))
     line = plots.gradient_line(NET, params, x, y, distances=np.array([-1e-5, 1e-5]))
     assert (line.losses[1] - line.losses[0]) / 2e-5 == pytest.approx(-line.norm, rel=1e-7)
+
+
+def test_parameters_that_are_all_zero_have_distances_too():
+    net = ffnn.Network((2, 1))
+    zero = (ffnn.Layer(jnp.zeros((1, 2)), jnp.zeros(1)),)
+    line = plots.gradient_line(net, zero, jnp.ones(2), jnp.ones(1))
+    assert (line.distances[0], line.distances[-1]) == (-0.125, 0.5)
+    # ℒ(t) = (3 t/√3 − 1)²
+    np.testing.assert_allclose(line.losses, (np.sqrt(3) * line.distances - 1) ** 2, rtol=1e-5)
 
 
 def test_distances_by_themselves_and_short_dtypes():
@@ -189,5 +235,9 @@ def test_bad_lines():
         plots.gradient_line(NET, PARAMS, X, Y, distances=np.ones((2, 2)))
     with pytest.raises(TypeError, match="distances: expected a floating dtype"):
         plots.gradient_line(NET, PARAMS, X, Y, distances=np.arange(3))
+    with pytest.raises(ValueError, match=r"distances: expected finite .* in float32"):
+        plots.gradient_line(NET, PARAMS, X, Y, distances=np.array([1e300]))
+    with pytest.raises(TypeError, match="gradient_line looks at values; call it outside jit"):
+        jax.jit(lambda x: plots.gradient_line(NET, PARAMS, x, Y).loss)(X)
     with pytest.raises(ValueError, match="distances: expected finite"):
         plots.gradient_line(NET, PARAMS, X, Y, distances=np.array([np.nan]))

@@ -10,6 +10,7 @@ from ffnn_jax.cli.predict import check_kind
 from ffnn_jax.diagram import write_backward_page
 from ffnn_jax.explain import explain_weight, responsibility
 from ffnn_jax.tabular.models import Model, load_model
+from ffnn_jax.tabular.preparation import Number
 from ffnn_jax.tabular.sources import Source, read_source
 from ffnn_jax.tabular.tables import TableError
 from ffnn_jax.tabular.values import is_missing
@@ -76,6 +77,8 @@ def _indices(text: str) -> tuple[int, ...]:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
+    if arguments.html == "":
+        raise TableError("--html: expected the name of a file, got an empty one")
     for option in ("weight", "html"):
         if getattr(arguments, option) is not None and arguments.example is None:
             raise TableError(f"--{option}: it explains one example; give its row by --example N")
@@ -84,7 +87,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     net, params, x, y = model.net, model.params, rows.x, rows.y
     parts = list(rows.about)
     if arguments.weight is not None:
-        parts += _weight(arguments, model, x, y)
+        parts += _weight(arguments, model, rows)
     story = responsibility(net, params, x, y, strongest=arguments.strongest)
     if arguments.html is not None:
         write_backward_page(arguments.html, net, params, x, y, weight=arguments.weight)
@@ -94,17 +97,34 @@ def _explain(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _weight(arguments: argparse.Namespace, model: Model, x: np.ndarray, y: Any) -> list[str]:
+def _weight(arguments: argparse.Namespace, model: Model, rows: "_Rows") -> list[str]:
     """The chain rule of the weight; of layer 1, which input it is of."""
     layer, i, *rest = arguments.weight
     j = rest[0] if rest else None
     explanation = explain_weight(
-        model.net, model.params, x, y, layer=layer, i=i, j=j, strongest=arguments.strongest
+        model.net,
+        model.params,
+        rows.x,
+        rows.y,
+        layer=layer,
+        i=i,
+        j=j,
+        strongest=arguments.strongest,
     )
     about = []
     if layer == 1 and j is not None:
-        about.append(f"x_{j} is {model.preparation.input_names[j - 1]!r}")
+        name = model.preparation.input_names[j - 1]
+        about.append(f"x_{j} is {name!r}{_standardised(model, rows.frame, name)}")
     return [*about, "", str(explanation)]
+
+
+def _standardised(model: Model, frame: Any, name: str) -> str:
+    """What the table has of a number, of which the network sees (value − mean) / scale."""
+    for column in model.preparation.columns:
+        if isinstance(column, Number) and column.name == name:
+            value = frame[name][0]
+            return " (standardised)" if value is None else f" (standardised; {value} in the table)"
+    return ""
 
 
 # Rows --------------------------------------------------------------------------------------------
@@ -116,6 +136,7 @@ class _Rows(NamedTuple):
     x: np.ndarray
     y: Any
     about: list[str]
+    frame: Any  # the rows as the table has them
 
 
 def _rows(arguments: argparse.Namespace, model: Model) -> _Rows:
@@ -161,7 +182,7 @@ def _one(model: Model, source: Source, number: int, unknown: str) -> _Rows:
     predicted = model.predict(row.rows, unknown=unknown)[0]
     said = predicted if target.classes else f"{predicted:.4g}"
     about = f"example {number} of {source.name}: {target.name} is {truth}, predicted {said}"
-    return _Rows(x[0], y[0], [about, _outputs(model)])
+    return _Rows(x[0], y[0], [about, _outputs(model)], row.rows)
 
 
 def _batch(model: Model, source: Source, unknown: str) -> _Rows:
@@ -174,7 +195,7 @@ def _batch(model: Model, source: Source, unknown: str) -> _Rows:
     about = f"{count:,} of the {of:,} rows of {source.name} as one batch"
     left_out = f"; rows without {target.name!r} are not counted" if len(there) < of else ""
     x = model.preparation.encode(rows.rows, unknown=unknown)
-    return _Rows(x, target.encode(rows.target), [about + left_out, _outputs(model)])
+    return _Rows(x, target.encode(rows.target), [about + left_out, _outputs(model)], rows.rows)
 
 
 def _outputs(model: Model) -> str:

@@ -4,7 +4,6 @@ Nothing hangs on colour alone: a negative weight is dashed, a large one is thick
 bold in a box, what is marked has a broad band, and each number stands there where there is room.
 """
 
-import html
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -98,8 +97,8 @@ def draw(scene: Scene, name: str, title: str, words: str, *, above: Sequence[str
         f'height="{_n(high)}" viewBox="0 0 {_n(wide)} {_n(high)}" role="img" '
         f'aria-labelledby="{name}-title {name}-desc" style="max-width:100%;'
         f'min-width:{scene.layout.least}px;height:auto">',
-        f'<title id="{name}-title">{html.escape(title)}</title>',
-        f'<desc id="{name}-desc">{html.escape(words)}</desc>',
+        f'<title id="{name}-title">{names.escaped(title)}</title>',
+        f'<desc id="{name}-desc">{names.escaped(words)}</desc>',
         f'<rect class="paper" width="{_n(wide)}" height="{_n(high)}"/>',
         *(
             _text(MARGIN, MARGIN + LINE * (row + 0.8), line, "name" if row == 0 else "")
@@ -247,7 +246,17 @@ def _legend(scene: Scene) -> list[str]:
         parts.append(f'<path class="{kind}" d="{way}" stroke-width="2"/>')
         parts.append(_text(x + 31, y, text, "soft"))
         x += 31 + names.width(text, FONT) + 14
-    return [*parts, _text(x, y, "thick: |W| is large", "soft")]
+    parts.append(_text(x, y, "thick: |W| is large", "soft"))
+    return parts if scene.mark is None else [*parts, *_legend_of_mark(scene.mark, y - LINE)]
+
+
+def _legend_of_mark(mark: Mark, y: float) -> list[str]:
+    """What the broad band is."""
+    k, i, j = mark
+    name = names.symbol("b", k, i) if j is None else names.symbol("W", k, i, j)
+    way = f"M{_n(MARGIN)} {_n(y - 4)}h26"
+    told = f"the ways to the loss from {name}"
+    return [f'<path class="band" d="{way}"/>', _text(MARGIN + 31, y, told, "soft")]
 
 
 def _fresh(left: float, base: float, wide: float) -> str:

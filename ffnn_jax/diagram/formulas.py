@@ -47,6 +47,8 @@ JACOBIAN = {  # ∇a_L = J_Oᵀ ∇ŷ
     "logistic": "∇ŷ ⊙ ŷ ⊙ (1 − ŷ)",
 }
 
+NEAR_1 = 1e-6  # a sum of targets this near to 1 is 1 in the digits that are told
+
 
 def loss_name(net: Network) -> str:
     """What the loss is called."""
@@ -63,8 +65,15 @@ def loss_gradient(net: Network) -> str:
     return LOSS_GRADIENT.get(str(net.loss), f"∂ {loss_name(net)}(ŷ, y) / ∂ŷ")
 
 
-def output_gradient(net: Network) -> str:
-    """∇a_L as a formula: short where the output and the loss belong together."""
+def output_gradient(net: Network, total: float) -> str:
+    """∇a_L as a formula: short where the output and the loss belong together.
+
+    Args:
+      net: the network.
+      total: Σ_c y_c.
+    """
+    if (net.output, net.loss) == ("softmax", "cross_entropy") and abs(total - 1) > NEAR_1:
+        return f"{JACOBIAN[net.output]} = ŷ Σ_{{c}} y_{{c}} − y"
     if (net.output, net.loss) in (
         ("softmax", "cross_entropy"),
         ("logistic", "binary_cross_entropy"),

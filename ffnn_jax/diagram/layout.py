@@ -114,8 +114,9 @@ def arrange(
         middles = tuple(middle + (i - (n - 1) / 2) * pitch for i in range(n))
         places.append(Place(left, wide, middles, PAD + LINE * (1 + len(inside)) / 2, inside))
         left += wide + (gap.width if gap else 0)
+    legend = LINE if mark is None else 2 * LINE
     folded = LINE + 4 if any(column.more for column in columns) else 0
-    height = top + tallest + (rows - 1) * pitch + folded + LINE + 2 * MARGIN
+    height = top + tallest + (rows - 1) * pitch + folded + legend + 2 * MARGIN
     return Layout(width, height, top, tuple(places), gaps)
 
 

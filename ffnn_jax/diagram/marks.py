@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ffnn_jax import checks
 from ffnn_jax.network import Network
 
@@ -26,6 +28,7 @@ class Mark(NamedTuple):
 
 def check_mark(net: Network, weight: Any) -> Mark:
     """(layer, i, j) or (layer, i) inside the network, counted from 1."""
+    weight = weight.tolist() if isinstance(weight, np.ndarray) else weight
     if not isinstance(weight, tuple | list) or len(weight) not in (2, 3):
         raise TypeError(
             f"weight: expected (layer, i, j) as in W_kij, or (layer, i) of a bias; got {weight!r}"

@@ -35,9 +35,9 @@ def short(value: float, digits: int = 3) -> str:
     return written.replace("-", "−")
 
 
-def factor(value: float) -> str:
+def factor(value: float, digits: int = 3) -> str:
     """A number as a factor of a product: a negative one stands in brackets."""
-    written = short(value)
+    written = short(value, digits)
     return f"({written})" if written.startswith("−") else written
 
 
@@ -74,16 +74,21 @@ def unit(name: str, k: int, i: int, depth: int) -> str:
     return symbol(letter, i) if letter[-1] in "xŷy" else symbol(letter, k, i)
 
 
+def escaped(text: str) -> str:
+    """For HTML and XML, which have no control characters and no halves of surrogate pairs."""
+    return html.escape("".join(c if c.isprintable() else " " for c in text))
+
+
 def as_html(text: str) -> str:
     """Escaped, with <sub> and <sup>."""
-    text = SUBSCRIPT.sub(r"<sub>\1</sub>", html.escape(text))
+    text = SUBSCRIPT.sub(r"<sub>\1</sub>", escaped(text))
     return SUPERSCRIPT.sub(r"<sup>\1</sup>", text)
 
 
 def as_svg(text: str) -> str:
     """Escaped, with a tspan below the line; only the end of a text may be a subscript."""
     below = rf'<tspan class="sub" dy="{DROP:g}">\1</tspan>'
-    return SUBSCRIPT.sub(below, html.escape(text))
+    return SUBSCRIPT.sub(below, escaped(text))
 
 
 def as_plain(text: str) -> str:

@@ -1,6 +1,5 @@
 """The backward pass of one example as a page of steps, in one file that asks for nothing else."""
 
-import html
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -46,9 +45,9 @@ def write_backward_page(
         marked, and a last step tells its chain rule. (layer, i) is the bias b_ki.
 
     Raises:
-      TypeError: an argument of the wrong structure or dtype.
-      ValueError: a shape that does not fit the network, a batch in place of one example, an index
-        of weight outside the network, or more than twelve layers.
+      TypeError: an argument of the wrong structure or dtype; called inside jit.
+      ValueError: a shape that does not fit the network, a batch in place of one example, a number
+        that is not finite, an index of weight outside the network, or more than twelve layers.
       OSError: the file cannot be written.
     """
     check_network(net)
@@ -121,11 +120,11 @@ def _document(net: Network, pictures: Sequence[Picture]) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n"
+        f"<title>{names.escaped(title)}</title>\n"
         f"<style>{looks.STYLE}{drawing.STYLE}</style>\n</head>\n<body>\n"
-        f"<header><h1>{html.escape(title)}</h1>\n"
-        f'<p class="quiet">{html.escape(about)} What is new in a step stands in a box. '
-        "Numbers are rounded to three digits.</p></header>\n"
+        f"<header><h1>{names.escaped(title)}</h1>\n"
+        f'<p class="quiet">{names.escaped(about)} What is new in a step stands in a box. '
+        "Numbers are rounded, in the picture to three digits.</p></header>\n"
         f'<main><ol class="steps">\n{"".join(items)}</ol></main>\n'
         f'<nav class="controls" aria-label="Steps" hidden>'
         f'<p role="status" aria-live="polite"></p>{buttons}</nav>\n'

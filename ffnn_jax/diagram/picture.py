@@ -1,6 +1,7 @@
 """The network as a picture, with the numbers of one example."""
 
 import hashlib
+import math
 from typing import Any
 
 from ffnn_jax.diagram import drawing, names
@@ -13,18 +14,20 @@ from ffnn_jax.network import Network, Params, check_network
 def draw_network(
     net: Network, params: Params, x: Any = None, y: Any = None, *, title: str | None = None
 ) -> str:
-    """The network as SVG: a card for each unit, a line for each weight, and every number.
+    """The network as SVG: a card for each unit, a line for each weight, with its numbers.
 
     Layers stand in columns, the inputs on the left. A negative weight is dashed, a large one is
     thick. Of a layer of more than six units the five strongest are drawn, and how many more there
     are stands below them: the strongest by |∇a_ki|, inputs by |x_j ∇x_j|; without y by |h_ki|,
-    without x by their weights. Numbers are computed in float64 and written with three digits.
+    without x by their weights. A card has every number of its unit; a weight has its own and its
+    gradient beside it where there is room, up to four edges into a unit. Numbers are computed in
+    float64 and written with three digits.
 
     Args:
       net: the network, of at most twelve layers.
       params: its parameters, a tuple of `Layer(W, b)` of one floating dtype.
-      x: one example, (n_0,); with it every a and h is written.
-      y: its target, as for `loss`; with it every ∇ is written, and the loss.
+      x: one example, (n_0,); with it every a and h of the units drawn is written.
+      y: its target, as for `loss`; with it their ∇ too, and the loss.
       title: a line over the picture, cut where it is too long.
 
     Returns:
@@ -32,9 +35,9 @@ def draw_network(
       an HTML page as it is.
 
     Raises:
-      TypeError: an argument of the wrong structure or dtype.
+      TypeError: an argument of the wrong structure or dtype; called inside jit.
       ValueError: a shape that does not fit the network, a batch in place of one example, y without
-        x, or more than twelve layers.
+        x, a number that is not finite, or more than twelve layers.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -94,6 +97,8 @@ def _cut(text: str, room: float) -> str:
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if names.width(text, 1.1 * FONT) <= room:
         return text
+    narrowest = names.SUB * min(names.NARROW.values()) * FONT
+    text = text[: math.ceil(room / narrowest)]  # the loop below is short
     while text and names.width(text + "…", 1.1 * FONT) > room:
         text = text[:-1]
     return text.rstrip() + "…"

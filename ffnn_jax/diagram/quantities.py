@@ -45,11 +45,13 @@ def compute(net: Network, params: Params, x: Any = None, y: Any = None) -> Quant
     """What can be known: W and b; with x the forward pass; with y the backward pass too.
 
     Raises:
-      TypeError, ValueError: as `loss`; x is a batch; y is given without x.
+      TypeError, ValueError: as `loss`; x is a batch; y is given without x; a number that is not
+        finite; called inside jit.
     """
     network.check_network(net)
     checks.check_params(net.sizes, params)
     _check_example(net, x, y)
+    _check_values(params, x, y)
     net = dataclasses.replace(net, plan=Plan())
     layers = tuple(Layer(_wide(layer.W), _wide(layer.b)) for layer in params)
     arrays: dict[Key, Any] = {}
@@ -81,6 +83,18 @@ def _check_example(net: Network, x: Any, y: Any) -> None:
         )
     if y is not None:
         network.check_examples(net, x, y, None)
+
+
+def _check_values(params: Any, x: Any, y: Any) -> None:
+    """All numbers are known and finite."""
+    leaves = [(layer.W, layer.b) for layer in params]
+    checks.check_outside_jit("a drawing", (leaves, x, y))
+    for k, (W, b) in enumerate(leaves):
+        checks.check_finite(f"params[{k}].W", W)
+        checks.check_finite(f"params[{k}].b", b)
+    for name, value in (("x", x), ("y", y)):
+        for leaf in jax.tree.leaves(value):
+            checks.check_finite(name, leaf)
 
 
 def _wide(array: Any) -> Any:

@@ -6,51 +6,19 @@ A step says what is new, by which formula, and how one entry of it is computed.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from ffnn_jax.diagram import formulas, names, selection
+from ffnn_jax.diagram.marked import chain_rule
 from ffnn_jax.diagram.marks import Mark
-from ffnn_jax.diagram.names import factor, short, unit
-from ffnn_jax.diagram.quantities import Key, Quantities
+from ffnn_jax.diagram.quantities import Quantities
+from ffnn_jax.diagram.story import Step, Story, factor, number
 from ffnn_jax.network import Network
 
 MOST_TERMS = 4  # of a sum that is written out
-
-
-class Step(NamedTuple):
-    """One step; texts are in the notation of `names`.
-
-    Attributes:
-      title: what is computed.
-      formula: how.
-      words: why, in the lecture's words.
-      example: one entry of it, with the numbers put in.
-      new: the quantities that are there from here on.
-    """
-
-    title: str
-    formula: str
-    words: str
-    example: str
-    new: tuple[Key, ...]
-
-
-class Story(NamedTuple):
-    """What the steps are told of: examples are of the unit `of[k]` of layer k, and k = 0 inputs."""
-
-    net: Network
-    known: Quantities
-    of: tuple[int, ...]
-
-    def value(self, name: str, k: int, *indices: int) -> float:
-        """One number; indices count from 1."""
-        return float(self.known.of(name, k)[tuple(i - 1 for i in indices)])
-
-    def name(self, name: str, k: int, i: int) -> str:
-        """What one unit's quantity is called."""
-        return unit(name, k, i, self.net.depth)
+MOST_EDGES = 4  # into a unit, for each to have its ∇W in the picture
+MOST_NAMED = 3  # of the ∇W of a layer that are not in the picture
 
 
 def tell(
@@ -69,7 +37,7 @@ def tell(
         if k > 1:
             steps += [_grad_h(story, k - 1), _grad_a(story, k - 1)]
     if mark is not None:
-        steps.append(_marked(story, mark))
+        steps.append(chain_rule(story, mark))
     return tuple(step._replace(new=tuple(filter(known.__contains__, step.new))) for step in steps)
 
 
@@ -85,11 +53,18 @@ def _start(story: Story) -> Step:
     L = story.net.depth
     return Step(
         "The example x and the parameters θ",
-        f"θ = [W_{{1}}, …, W_{{{L}}}, b_{{1}}, …, b_{{{L}}}]" if L > 1 else "θ = [W_{1}, b_{1}]",
+        f"θ = [{_layers('W', L)}, {_layers('b', L)}]",
         "One example goes in. Each line of the picture is a weight, and each card has its bias b.",
-        f"{story.name('h', 0, story.of[0])} = {short(story.value('h', 0, story.of[0]))}",
+        f"{story.name('h', 0, story.of[0])} = {number(story.value('h', 0, story.of[0]))}",
         (("h", 0), ("W", 1), ("b", 1)),
     )
+
+
+def _layers(letter: str, L: int) -> str:
+    """W_1, …, W_L."""
+    between = ["…"] if L > 2 else []
+    last = [f"{letter}_{{{L}}}"] if L > 1 else []
+    return ", ".join([f"{letter}_{{1}}", *between, *last])
 
 
 def _forward(story: Story, k: int) -> Step:
@@ -108,8 +83,8 @@ def _forward(story: Story, k: int) -> Step:
     ]
     total = _sum([*terms], net.sizes[k - 1], f"{factor(story.value('b', k, i))}")
     example = (
-        f"{story.name('a', k, i)} = {total} = {short(story.value('a', k, i))},   "
-        f"{story.name('h', k, i)} = {short(story.value('h', k, i))}"
+        f"{story.name('a', k, i)} = {total} = {number(story.value('a', k, i))},   "
+        f"{story.name('h', k, i)} = {number(story.value('h', k, i))}"
     )
     rule = ": " + table[kind].replace("{L}", f"{{{k}}}") if kind in table else ""
     what = "the output function O" if last else "the activation g"
@@ -119,11 +94,11 @@ def _forward(story: Story, k: int) -> Step:
 
 def _loss(story: Story) -> Step:
     net, L = story.net, story.net.depth
-    value = short(float(story.known.loss or 0.0), 4)
+    value = number(float(story.known.loss or 0.0))
     example = f"ℒ = {value}"
     true = _true_class(story)
     if net.loss == "cross_entropy" and true:
-        yhat = short(story.value("h", L, true))
+        yhat = number(story.value("h", L, true))
         example = f"ℒ = −log {story.name('h', L, true)} = −log {yhat} = {value}"
     words = "We get a certain loss at the output, and try to figure out who is responsible for it."
     return Step("The loss ℒ", f"ℒ(θ) = {formulas.loss_value(net)}", words, example, (("y", L),))
@@ -147,27 +122,29 @@ def _grad_yhat(story: Story) -> Step:
     formula = f"∇ŷ = ∂ℒ/∂ŷ = {formulas.loss_gradient(net)}"
     put_in = ""
     if ("y", L) in story.known:
-        y, yhat = short(story.value("y", L, i)), short(story.value("h", L, i))
+        y, yhat = number(story.value("y", L, i)), number(story.value("h", L, i))
         put_in = {
             "squared_error": f" = 2 ({yhat} − {factor(story.value('y', L, i))})",
-            "cross_entropy": f" = −{y} / {yhat}",
+            "cross_entropy": f" = {'−' if y != '0' else ''}{y} / {yhat}",
         }.get(str(net.loss), "")
     words = (
         "Talk to the output layer: “You are not producing the desired output, take responsibility.”"
     )
-    example = f"{story.name('∇h', L, i)}{put_in} = {short(story.value('∇h', L, i))}"
+    example = f"{story.name('∇h', L, i)}{put_in} = {number(story.value('∇h', L, i))}"
     return Step("∇ŷ", formula, words, example, (("∇h", L),))
 
 
 def _grad_a_L(story: Story) -> Step:
     net, L, i = story.net, story.net.depth, story.of[-1]
-    rule = formulas.output_gradient(net).replace("{L}", f"{{{L}}}")
+    total = float(story.known.of("y", L).sum()) if ("y", L) in story.known else 1.0
+    rule = formulas.output_gradient(net, total).replace("{L}", f"{{{L}}}")
     put_in = ""
-    if rule.endswith("= ŷ − y"):
+    if rule.endswith("− y"):
         yhat, y = story.value("h", L, i), story.value("y", L, i)
-        put_in = f" = {short(yhat)} − {factor(y)}"
+        times = "" if rule.endswith("= ŷ − y") else f" · {factor(total)}"
+        put_in = f" = {number(yhat)}{times} − {factor(y)}"
     words = "The output is only as good as the pre-activation below it: ∇ŷ goes back through O."
-    example = f"{story.name('∇a', L, i)}{put_in} = {short(story.value('∇a', L, i))}"
+    example = f"{story.name('∇a', L, i)}{put_in} = {number(story.value('∇a', L, i))}"
     return Step(f"∇a_{{{L}}}", f"∇a_{{{L}}} = {rule}", words, example, (("∇a", L),))
 
 
@@ -178,11 +155,25 @@ def _grad_W(story: Story, k: int) -> Step:
     example = (
         f"{names.symbol('∇W', k, i, j)} = {story.name('∇a', k, i)} · {story.name('h', k - 1, j)} = "
         f"{factor(story.value('∇a', k, i))} · {factor(story.value('h', k - 1, j))} = "
-        f"{short(story.value('∇W', k, i, j))}"
+        f"{number(story.value('∇W', k, i, j))}{_strongest_weights(story, k)}"
     )
     words = f"Talk to the weights: W_{{{k}}} and b_{{{k}}} take full responsibility for their part."
     title = f"∇W_{{{k}}} and ∇b_{{{k}}}"
     return Step(title, formula, words, example, (("∇W", k), ("∇b", k)))
+
+
+def _strongest_weights(story: Story, k: int) -> str:
+    """The largest |∇W_kij|, where the picture has no room for them."""
+    if story.net.sizes[k - 1] <= MOST_EDGES:
+        return ""
+    grad_W = story.known.of("∇W", k)
+    order = np.argsort(-np.abs(grad_W), axis=None, kind="stable")[:MOST_NAMED]
+    told = []
+    for place in order.tolist():
+        i, j = divmod(place, grad_W.shape[1])
+        written = names.symbol("∇W", k, i + 1, j + 1)
+        told.append(f"{written} = {number(float(grad_W[i, j]))}")
+    return f",   the strongest {len(told)} of {grad_W.size:,}:   " + ",   ".join(told)
 
 
 def _grad_h(story: Story, k: int) -> Step:
@@ -191,7 +182,7 @@ def _grad_h(story: Story, k: int) -> Step:
         f"{factor(story.value('W', k + 1, i, j))} · {factor(story.value('∇a', k + 1, i))}"
         for i in range(1, n + 1)[:MOST_TERMS]
     ]
-    example = f"{story.name('∇h', k, j)} = {_sum(terms, n)} = {short(story.value('∇h', k, j))}"
+    example = f"{story.name('∇h', k, j)} = {_sum(terms, n)} = {number(story.value('∇h', k, j))}"
     words = (
         f"Talk to the hidden layer below: h_{{{k}}} answers for each unit of layer {k + 1} that it "
         "went into, as much as its weight there."
@@ -207,31 +198,13 @@ def _grad_a(story: Story, k: int) -> Step:
     example = (
         f"{story.name('∇a', k, i)} = {story.name('∇h', k, i)} · {story.name('g′(a', k, i)}) = "
         f"{factor(story.value('∇h', k, i))} · {factor(story.value('g′', k, i))} = "
-        f"{short(story.value('∇a', k, i))}"
+        f"{number(story.value('∇a', k, i))}"
     )
     words = (
         f"h_{{{k}}} is only as good as the pre-activation layer: ∇h goes back through {kind}, "
         "which lets through as much as its slope."
     )
     return Step(f"∇a_{{{k}}}", formula, words, example, (("∇a", k),))
-
-
-def _marked(story: Story, mark: Mark) -> Step:
-    k, i, j = mark
-    a = story.name("a", k, i)
-    words = "All marked ways lead from it to the loss; the sweep has summed them in one number, "
-    if j is None:
-        b = names.symbol("b", k, i)
-        formula = f"∂ℒ/∂{b} = ∂ℒ/∂{a} · ∂{a}/∂{b} = ∇{a} · 1"
-        example = f"∇{b} = {short(story.value('∇b', k, i))}"
-        return Step(f"The chain rule of {b}", formula, f"{words}∇{a}.", example, (("∇b", k),))
-    W, h = names.symbol("W", k, i, j), story.name("h", k - 1, j)
-    formula = f"∂ℒ/∂{W} = ∂ℒ/∂{a} · ∂{a}/∂{W} = ∇{a} · {h}"
-    example = (
-        f"∇{W} = {factor(story.value('∇a', k, i))} · {factor(story.value('h', k - 1, j))} = "
-        f"{short(story.value('∇W', k, i, j))}"
-    )
-    return Step(f"The chain rule of {W}", formula, f"{words}∇{a}.", example, (("∇W", k),))
 
 
 def _sum(terms: Sequence[str], n: int, last: str = "") -> str:

@@ -1,4 +1,4 @@
-"""How far rounding alone may move a gradient: why "exact" is False.
+"""How far rounding alone may move a gradient: why two right ones differ.
 
 Every number v of the pass and of the sweep is off by its own rounding, |δv| ≤ ρ_v, and so the
 gradient G = ∂ℒ/∂W_kij by Σ_v ∂G/∂v δv, to first order in u, the unit roundoff of the dtype (6e-8 in

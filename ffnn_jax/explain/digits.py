@@ -27,7 +27,12 @@ def rounded(values: Iterable[float], digits: int) -> list[str]:
 
 def whole(value: float, dtype: str) -> str:
     """Every digit that a number of the dtype has."""
-    return f"{value:.{ {'float64': 17, 'float32': 9}.get(dtype, 5) }g}"
+    return f"{value + 0.0:.{ {'float64': 17, 'float32': 9}.get(dtype, 5) }g}"
+
+
+def apart(value: float) -> str:
+    """How far one number is from another, to two digits."""
+    return f"{value + 0.0:.1e}"
 
 
 def given(value: float) -> str:

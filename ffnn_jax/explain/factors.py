@@ -9,10 +9,13 @@ import numpy as np
 
 from ffnn_jax import network
 from ffnn_jax.comparison.quantities import Quantity
-from ffnn_jax.explain import formulas
+from ffnn_jax.comparison.truth import Truth
+from ffnn_jax.explain import digits, formulas
 from ffnn_jax.explain.chain import Chain, Factor, Path, ends_of, own_slopes
 from ffnn_jax.explain.paths import strongest_paths
 from ffnn_jax.explain.symbols import LOSS, derivative
+
+MOST_TERMS = 4  # of a sum that is written out in numbers
 
 
 def strongest_of(chain: Chain, count: int, size: float) -> tuple[Path, ...]:
@@ -97,6 +100,13 @@ def _activation(chain: Chain, k: int, m: int, a: str, h: str) -> Factor:
     return Factor(derivative(h, a), "activation", float(at.slope[k - 1][0, m - 1]), *of)
 
 
+def _terms(at: Truth, k: int, i: int) -> str:
+    """The sum of ∂ℒ/∂a_{k+1,m} · W_{k+1,mi} over m, in numbers."""
+    grad_a, W = at.grads[Quantity("a", k + 1)][0], at.W[k][:, i - 1]
+    pairs = (map(digits.stated, pair) for pair in zip(grad_a, W, strict=True))
+    return " + ".join(" · ".join(f"({t})" if t[0] == "-" else t for t in pair) for pair in pairs)
+
+
 def _input(chain: Chain) -> Factor:
     """∂a_ki/∂W_kij = h_{k−1,j}, or ∂a_ki/∂b_ki = 1."""
     s, k = chain.symbols, chain.layer
@@ -116,5 +126,7 @@ def compressed(chain: Chain) -> tuple[Factor, ...]:
         return (head, _input(chain))
     grad_h = float(at.grads[Quantity("h", k)][0, i - 1])
     formula = f"Σ_m {derivative(LOSS, s.a(k + 1, 'm'))} · {s.W(k + 1, 'm', i)}"
+    if at.net.sizes[k + 1] <= MOST_TERMS:
+        formula += f" = {_terms(at, k, i)}"
     head = Factor(derivative(LOSS, h), "loss", grad_h, formula)
     return (head, _activation(chain, k, i, a, h), _input(chain))

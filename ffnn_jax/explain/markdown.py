@@ -17,7 +17,9 @@ def written(e: WeightExplanation) -> str:
     """Headings, formulas between double dollars, and tables."""
     parts = [f"## {_math(derivative('ℒ', e.name))}", "", text.title(e).split(" of ", 1)[1], ""]
     parts += [_display(story(e)), "", *_formulas(e), "", *_factors(e), ""]
-    if e.path_count > 1:
+    if e.size == e.gradient == 0:
+        parts += [text.silence(e), ""]
+    elif e.path_count > 1:
         parts += [*_paths(e), ""]
     return "\n".join([*parts, *_ways(e), "", text.why(e), ""])
 

@@ -158,6 +158,7 @@ class Responsibility(NamedTuple):
       examples: the `ExampleResponsibility`.
       gradients: every ∇, float64 of NumPy, shaped as from `ffnn_jax.gradients`.
       strongest: how many of a kind are named, at most.
+      distributions: whether the targets of each example add to 1.
     """
 
     net: Network
@@ -167,6 +168,7 @@ class Responsibility(NamedTuple):
     examples: ExampleResponsibility
     gradients: Gradients
     strongest: int
+    distributions: bool
 
     @property
     def ratio(self) -> float | None:

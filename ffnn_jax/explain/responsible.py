@@ -18,7 +18,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from ffnn_jax import checks, network, outputs
@@ -39,6 +38,8 @@ from ffnn_jax.explain.records import (
 from ffnn_jax.network import Layer, Network, Params
 from ffnn_jax.per_example import per_example_gradient_norms
 from ffnn_jax.units import are_quiet
+
+NEAR_1 = 1e-6  # a sum this near to 1 is 1 in the digits that are told
 
 
 def responsibility(
@@ -93,6 +94,7 @@ def responsibility(
             layers=tuple(_layer(at, k, counts, strongest) for k in range(1, net.depth + 1)),
             examples=_examples(at, losses, norms, strongest),
             gradients=_gradients(at),
+            distributions=_are_distributions(at),
             strongest=strongest,
         )
 
@@ -101,8 +103,7 @@ def _check(net: Any, params: Any, x: Any, y: Any, weights: Any) -> None:
     network.check_network(net)
     checks.check_params(net.sizes, params)
     network.check_examples(net, x, y, weights)
-    if any(isinstance(t, Tracer) for t in jax.tree.leaves((params, x, y, weights))):
-        raise TypeError("responsibility looks at values; call it outside jit and grad")
+    checks.check_outside_jit("responsibility", (tuple(params), x, y, weights))
     for k, layer in enumerate(params):
         checks.check_finite(f"params[{k}].W", layer.W)
         checks.check_finite(f"params[{k}].b", layer.b)
@@ -143,6 +144,14 @@ def _outputs(at: Truth) -> tuple[OutputResponsibility, ...]:
         OutputResponsibility(j, float(own), target, *map(float, rest))
         for j, (own, target, *rest) in enumerate(zip(columns[0], y, *columns[1:], strict=True), 1)
     )
+
+
+def _are_distributions(at: Truth) -> bool:
+    """Whether the y of each example that counts has the sum 1, to more digits than are told."""
+    if at.y is None:
+        return False
+    sums = at.y[at.share[:, 0] > 0].sum(axis=1)
+    return bool(np.all(np.abs(sums - 1) < NEAR_1))
 
 
 def _layer(at: Truth, k: int, counts: np.ndarray, strongest: int) -> LayerResponsibility:

@@ -35,7 +35,9 @@ TALK = {  # the lecture's words, by the kind of a factor
 def written(e: WeightExplanation) -> str:
     """The explanation, at most 100 columns wide where its words allow it."""
     parts = [*textwrap.wrap(title(e), WIDTH), "", *_formulas(e), "", *_factors(e), ""]
-    if e.path_count > 1:
+    if _is_silent(e):
+        parts += [*textwrap.wrap(silence(e), WIDTH), ""]
+    elif e.path_count > 1:
         parts += [*_paths(e), ""]
     return "\n".join([*parts, *_ways(e), "", *textwrap.wrap(why(e), WIDTH)])
 
@@ -73,6 +75,8 @@ def remarks(e: WeightExplanation) -> Iterator[str]:
         yield "a_L11, as the notes have it here, is a_L1, the one unit of layer L"
     if e.symbols.label is not None and e.symbols.outputs > 1:
         yield f"ℓ = {e.symbols.label}, the true class; it is {e.symbols.label - 1} counted from 0"
+    if e.paths[0].output is None:
+        yield "the paths start at ∂ℒ/∂a_L, as ∂ℒ/∂ŷ is no finite number here"
 
 
 def _wrapped(line: str, indent: str, between: str) -> list[str]:
@@ -91,6 +95,9 @@ def _factors(e: WeightExplanation) -> Iterator[str]:
     """Each factor, its local formula and its number, under the lecture's words."""
     yield "factor by factor"
     said = ""
+    if e.layer < e.net.depth and e.path_count > 1 and not _is_silent(e):
+        yield f"  {OUTPUT}"
+        yield "    ∂ℒ(θ)/∂a_Lm of each output m: its factors are in the paths below"
     numbers = digits.enough([f.value for f in e.factors], e.gradient)
     for factor, number in zip(e.factors, numbers, strict=True):
         if heading(e, factor) != said:
@@ -131,14 +138,43 @@ def _paths(e: WeightExplanation) -> Iterator[str]:
 
 def counted(e: WeightExplanation) -> str:
     """How many paths there are, and what those that are listed explain."""
-    which = "the strongest" if len(e.paths) == 1 else f"the {len(e.paths)} strongest"
+    of = f"Σ |product| = {digits.stated(e.size)}"
+    told = f"the strongest, with {digits.percent(e.share)} of {of}"
     if len(e.paths) == e.path_count:
-        which = "here all of them"
-    share = f"{digits.percent(e.share)} of the sum of all sizes |product|, {digits.stated(e.size)}"
-    return (
-        f"the sum over {e.path_count:,} paths from {e.name} to the loss; {which}, {share}: each "
-        "with its share of that"
-    )
+        told = f"here all of them, each with its share of {of}"
+    elif len(e.paths) > 1:
+        told = (
+            f"the {len(e.paths)} strongest, which hold {digits.percent(e.share)} of {of}, each "
+            "with its share"
+        )
+    return f"the sum over {e.path_count:,} paths from {e.name} to the loss; {told}"
+
+
+def _is_silent(e: WeightExplanation) -> bool:
+    """Whether every path has the product 0."""
+    return e.size == e.gradient == 0
+
+
+def silence(e: WeightExplanation) -> str:
+    """Why every path has the product 0: the factor of the compressed chain that is 0."""
+    *above, last = e.compressed
+    what = "the weight" if e.j is not None else "the bias"
+    learns = f"and {what} learns nothing from it."
+    if last.value == 0:
+        return f"{last.formula} = 0 at this example: nothing comes in on this weight, {learns}"
+    head, *slopes = above
+    if slopes and slopes[0].value == 0:
+        symbol, value = slopes[0].given[0]
+        sign = " < 0" if value < 0 else ""
+        name = e.net.activations[e.layer - 1]
+        state = "off" if name == "relu" else "flat"
+        return (
+            f"{symbol} = {digits.stated(value)}{sign}: this {name} is {state} at this example, so "
+            f"no path passes, {learns}"
+        )
+    if head.value == 0:
+        return f"{head.name} = 0 at this example: no path from above comes down to it, {learns}"
+    return "The product of the factors is smaller than float64 can hold."
 
 
 def route(e: WeightExplanation, path: Path) -> str:
@@ -160,8 +196,8 @@ def ways(e: WeightExplanation) -> list[tuple[str, str, str, str]]:
         (
             name,
             digits.whole(value, dtype),
-            "" if bound is None else f"{value - e.gradient:.1e}",
-            "" if bound is None else f"{bound:.1e}",
+            "" if bound is None else digits.apart(value - e.gradient),
+            "" if bound is None else digits.apart(bound),
         )
         for name, dtype, value, bound in rows
     ]
@@ -175,15 +211,18 @@ def _ways(e: WeightExplanation) -> Iterator[str]:
 
 
 def why(e: WeightExplanation) -> str:
-    """Why they do not agree to the last bit."""
+    """Why they do not agree to the last bit, where they do not."""
+    if {e.gradient} == {e.product, e.sweep, e.autodiff, e.difference}:
+        return "Here all agree to the last bit."
     u = float(jnp.finfo(e.dtype).eps) / 2
     cancels = e.size / abs(e.gradient) if e.gradient else float("inf")
     paths = ""
     if e.path_count > 1 and 2 < cancels < float("inf"):
         paths = f"; the paths cancel, their sizes adding to {cancels:.3g} times the gradient"
     return (
-        f'Why "exact" is False: the sweep and jax.grad multiply the same factors, but in another '
-        f"order, and in {e.dtype} each operation rounds by up to {u:.1e} of its result{paths}. "
+        "Why the numbers may differ in the last digits: the sweep and jax.grad multiply the same "
+        f"factors, but in another order, and in {e.dtype} each operation rounds by up to u = eps/2 "
+        f"= {u:.1e} of its result{paths}. "
         "Allowed is the rounding of every number, times how much the gradient depends on it. A "
         "central difference is cut off after its first term, and subtracts two losses that are "
         "almost equal."

@@ -11,19 +11,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from ffnn_jax import backprop, checks, network
 from ffnn_jax.comparison.quantities import Quantity
-from ffnn_jax.comparison.truth import truth_at
+from ffnn_jax.comparison.truth import Truth, to_float64, truth_at
 from ffnn_jax.explain.bounds import gradient_bound
 from ffnn_jax.explain.chain import chain_of, total
 from ffnn_jax.explain.difference import central_difference
 from ffnn_jax.explain.explanation import WeightExplanation
 from ffnn_jax.explain.factors import compressed, strongest_of
 from ffnn_jax.explain.roundings import FLOAT64, Rounding
-from ffnn_jax.network import Network, Params
+from ffnn_jax.network import Layer, Network, Params
 
 MOST_PATHS = 100
 
@@ -41,16 +40,16 @@ def explain_weight(
 ) -> WeightExplanation:
     """The derivative of one example's loss by one weight, or bias, factor by factor.
 
-    Everything is computed in float64 from the parameters as they are; beside it stand this
-    library's sweep and jax.grad in the dtype of the parameters, and a central difference. A network
+    Everything is computed in float64 from the numbers as they came; beside it stand this library's
+    sweep and jax.grad in the dtype of the parameters, and a central difference. A network
     with dropout is explained as it is in use: nothing is left out. The first call for a network
     compiles three programs; the paths are found in time n_k n_{k+1} log n_{k+1}, layer by layer.
 
     Args:
       net: the network.
       params: its parameters, a tuple of `Layer(W, b)` of one floating dtype.
-      x: (n_0,), one example; it is cast to the dtype of the parameters.
-      y: of that example, as for `loss`: a class, or (n_L,).
+      x: (n_0,), one example; the sweep and jax.grad cast it to the dtype of the parameters.
+      y: of that example, as for `loss`: a class, which counts from 0, or (n_L,).
       layer: k, from 1 to L, counted from 1 as in the lecture.
       i: the unit of layer k, from 1 to n_k.
       j: the unit of layer k − 1, from 1 to n_{k−1} (of layer 1: the input); None for the bias b_ki.
@@ -77,11 +76,11 @@ def explain_weight(
       '∂ℒ(θ)/∂W_211 = ∂ℒ(θ)/∂h_21 · ∂h_21/∂W_211'
     """
     layer, i, j = _check(net, params, x, y, layer, i, j)
-    count = _index("strongest", strongest, MOST_PATHS, "paths")
+    count = _count(strongest)
+    at, y_64 = _truth(net, params, x, y)
     params, x, y, _ = network.as_examples(net, params, x, y, None)
-    at = truth_at(net, params, x, y, None)
     chain = chain_of(at, layer, i, j)
-    gradient = _pick(at.grads[Quantity("b" if j is None else "W", layer)], i, j)
+    gradient = _gradient(at, layer, i, j)
     if not math.isfinite(gradient):
         raise ValueError(f"params, x, y: the gradient is {gradient} here, which has no factors")
     size = total(chain)
@@ -89,7 +88,6 @@ def explain_weight(
         _pick(grads[layer - 1].b if j is None else grads[layer - 1].W, i, j)
         for grads in _both_ways(net, params, x, y)
     )
-    y_64 = jax.tree.map(_wide, y)
     difference, difference_bound = central_difference(at, y_64, layer, i, j)
     paths = strongest_of(chain, count, size)
     return WeightExplanation(
@@ -107,7 +105,7 @@ def explain_weight(
         dtype=str(params[0].W.dtype),
         sweep=sweep,
         autodiff=autodiff,
-        bound=gradient_bound(at, y_64, layer, i, j, _rounding(net, params[0].W.dtype)),
+        bound=_bound_of_dtype(net, params, x, y, gradient, (layer, i, j)),
         difference=difference,
         difference_bound=difference_bound,
         symbols=chain.symbols,
@@ -121,16 +119,36 @@ def _both_ways(net: Network, params: Params, x: jax.Array, y: Any) -> tuple[Para
     return grads.params, jax.grad(network.loss_autodiff, argnums=1)(net, params, x, y)
 
 
+def _truth(net: Network, params: Any, x: Any, y: Any) -> tuple[Truth, Any]:
+    """The sweep at the numbers as they came, cast exactly, and y in float64."""
+    with jax.enable_x64(True):
+        layers = tuple(Layer(layer.W, layer.b) for layer in params)
+        layers, x, y = jax.tree.map(to_float64, (layers, x, y))
+        params, x, y, _ = network.as_examples(net, layers, x, y, None)
+        return truth_at(net, params, x, y, None), jax.tree.map(np.asarray, y)
+
+
+def _gradient(at: Truth, layer: int, i: int, j: int | None) -> float:
+    return _pick(at.grads[Quantity("b" if j is None else "W", layer)], i, j)
+
+
+def _bound_of_dtype(
+    net: Network, params: Params, x: Any, y: Any, gradient: float, at: tuple[int, int, int | None]
+) -> float:
+    """How far that of params, x and y, in one dtype, may be from the gradient.
+
+    That is what rounding in the dtype does, and what casting to it has moved already: parameters of
+    float64 are float32 where 64-bit types are off, and x and y are cast to their dtype.
+    """
+    cast, y_64 = _truth(net, params, x, y)
+    moved = abs(_gradient(cast, *at) - gradient)
+    return gradient_bound(cast, y_64, *at, _rounding(net, params[0].W.dtype)) + moved
+
+
 def _pick(array: Any, i: int, j: int | None) -> float:
     """The entry of a gradient, indices from 1."""
     array = np.asarray(array)
     return float(array[i - 1] if j is None else array[i - 1, j - 1])
-
-
-def _wide(leaf: jax.Array) -> np.ndarray:
-    """A leaf in float64, where it is floating."""
-    array = np.asarray(leaf)
-    return array.astype(np.float64) if jnp.issubdtype(array.dtype, jnp.floating) else array
 
 
 def _rounding(net: Network, dtype: Any) -> Rounding:
@@ -156,8 +174,7 @@ def _check(
     _check_one("x", x, net.sizes[0])
     network.check_examples(net, x, y, None)
     leaves = [leaf for layer_k in params for leaf in (layer_k.W, layer_k.b)]
-    if any(isinstance(t, Tracer) for t in (*leaves, x, *jax.tree.leaves(y))):
-        raise TypeError("explain_weight looks at values; call it outside jit and grad")
+    checks.check_outside_jit("explain_weight", (leaves, x, y))
     for k, parameters in enumerate(params):
         checks.check_finite(f"params[{k}].W", parameters.W, dtype)
         checks.check_finite(f"params[{k}].b", parameters.b, dtype)
@@ -180,6 +197,13 @@ def _check_one(argument: str, value: Any, width: int) -> None:
         )
     if shape != (width,):
         raise ValueError(f"{argument}: expected one example, shape ({width},), got {shape}")
+
+
+def _count(strongest: Any) -> int:
+    """How many paths to list."""
+    if (count := checks.check_positive_int("strongest", strongest)) > MOST_PATHS:
+        raise ValueError(f"strongest: expected at most {MOST_PATHS} paths, got {count}")
+    return count
 
 
 def _index(argument: str, value: Any, last: int, what: str) -> int:

@@ -117,8 +117,12 @@ def _rule(found: "Responsibility") -> str:
     rule = formula_of(found.net, Quantity("a", found.net.depth), (len(found.examples.shares),))
     rule = rule.replace("J_Oᵀ ∇ŷ, J_O = I", "∇ŷ")
     if _is_one(found):
-        return rule.replace("= (ŷ − y)/N", "= ŷ − y").replace("/N", "")
-    return rule.replace("/N", " · w/Σw") if _is_weighted(found) else rule
+        rule = rule.replace("= (ŷ − y)/N", "= ŷ − y").replace("/N", "")
+    elif _is_weighted(found):
+        rule = rule.replace("/N", " · w/Σw")
+    if found.net.output == "softmax" and not found.distributions:
+        rule = rule.replace("ŷ − y", "ŷ Σ_c y_c − y")  # which is ŷ − y where the sum is 1
+    return rule
 
 
 def _output(found: "Responsibility", one: "OutputResponsibility") -> str:
@@ -197,7 +201,7 @@ def _quiet_units(found: "Responsibility", layer: "LayerResponsibility") -> list[
     lines, count, of = [], len(layer.sizes), _symbols(found)
     where = "at this example" if _is_one(found) else "at each of these examples"
     for which, state in (
-        (layer.dead, f"off {where}, h and g′ almost 0"),
+        (layer.dead, f"off {where}, h and g′ {'' if layer.activation == 'relu' else 'almost '}0"),
         (layer.saturated, f"saturated {where}, g′ almost 0"),
     ):
         if which:
@@ -256,14 +260,14 @@ def _examples(found: "Responsibility") -> Section:
     norms = at.norms[at.shares > 0]
     pulls = at.shares * at.norms
     lines = [
-        f"the gradients g_n of single examples: ‖g_n‖ from {number(norms.min())} to "
+        f"example n pulls with ‖g_n‖, the norm of its own gradient: from {number(norms.min())} to "
         f"{number(norms.max())}, {number(pulls.sum())} on average"
     ]
     if not at.hardest:
         return Section("The examples", lines)
     lines += [
-        f"‖∇ℒ‖, the norm of their mean, is {percent(at.agreement)} of that average: the rest "
-        f"cancels; at right angles to each other {percent(at.unrelated)} would be left"
+        f"‖∇ℒ‖, the norm of the mean of all g_n, is {percent(at.agreement)} of that average: the "
+        f"rest cancels; at right angles to each other {percent(at.unrelated)} would be left"
     ]
     if found.net.depth > 1:
         most, least = int(at.layer_agreement.argmax()), int(at.layer_agreement.argmin())
@@ -273,7 +277,7 @@ def _examples(found: "Responsibility") -> Section:
         )
     for n in at.hardest:
         share, loss = percent(pulls[n - 1] / pulls.sum()), number(at.losses[n - 1])
-        lines.append(f"example {n:,} has {share} of the pull; its loss is {loss}")
+        lines.append(f"example {n:,} has {share} of the pull of all; its loss is {loss}")
     against = int((at.along < 0).sum())
     lines.append(
         f"against the mean: {against:,} of {len(norms):,}; a small step down ℒ raises their loss"
@@ -305,11 +309,15 @@ def _target(
     """(the name of the loss without brackets, what its minimum asks ŷ_j to be).
 
     The second is None where that is not known: of a loss of the user's own, and of a cross-entropy
-    of outputs that are no distribution.
+    where the outputs, or the targets, are no distributions.
     """
     family, parameter = parts_of(loss_of(found.net)) or (None, None)
     of_classes = family in ("cross_entropy", SMOOTHED)
-    if family is None or one.y is None or (of_classes and found.net.output != "softmax"):
+    if (
+        family is None
+        or one.y is None
+        or (of_classes and not (found.net.output == "softmax" and found.distributions))
+    ):
         return family, None
     if family == SMOOTHED and parameter is not None:
         return family, (1 - parameter) * one.y + parameter / len(found.outputs)

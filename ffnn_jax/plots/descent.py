@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
@@ -62,14 +62,15 @@ def gradient_line(
       params: its parameters, a tuple of `Layer(W, b)` of one floating dtype.
       x: (*batch, n_0).
       y: as for `loss`.
-      distances: t, (T,), finite; below 0 is uphill. None: 61 from −‖θ‖/8 to ‖θ‖/2.
+      distances: t, (T,), finite; below 0 is uphill. None: 61 from −‖θ‖/8 to ‖θ‖/2; at θ = 0
+        from −⅛ to ½.
       weights: (*batch,), as for `loss`.
 
     Returns:
       The `GradientLine`, in NumPy; where the gradient is 0 all losses are the same.
 
     Raises:
-      TypeError: as `loss`; distances are not floating.
+      TypeError: as `loss`; distances are not floating; called inside jit.
       ValueError: as `loss`; distances are not one finite axis.
 
     Example:
@@ -83,19 +84,20 @@ def gradient_line(
       True
     """
     params, inputs, y, share = network.as_examples(net, params, x, y, weights)
+    checks.check_outside_jit("gradient_line", (params, inputs, y, share, distances))
     if distances is not None:
-        _check_distances(distances)
+        _check_distances(distances, at_least_float32(params[0].W.dtype))
     distances, losses, value, norm = _line(net, params, inputs, y, share, distances)
     return GradientLine(np.asarray(distances), np.asarray(losses), float(value), float(norm))
 
 
-def _check_distances(distances: Any) -> None:
+def _check_distances(distances: Any, dtype: DTypeLike) -> None:
     array = checks.as_array("distances", distances)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"distances: expected a floating dtype, got {array.dtype}")
     if len(array.shape) != 1 or 0 in array.shape:
         raise ValueError(f"distances: expected shape (T,), T > 0, got {array.shape}")
-    checks.check_finite("distances", distances)
+    checks.check_finite("distances", distances, dtype)
 
 
 @jax.jit
@@ -116,7 +118,8 @@ def _line(net, params, x, y, weights, distances):
     norm = _norm(grads)
     direction = jax.tree.map(lambda g: g / jnp.where(norm == 0, 1, norm), grads)
     if distances is None:
-        distances = _norm(start) * jnp.linspace(-0.125, 0.5, 61, dtype=norm.dtype)
+        size = _norm(start)
+        distances = jnp.where(size == 0, 1, size) * jnp.linspace(-0.125, 0.5, 61, dtype=norm.dtype)
     distances = jnp.asarray(distances, norm.dtype)
     return distances, jax.lax.map(loss_at, distances), value, norm
 

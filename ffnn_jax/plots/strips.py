@@ -3,11 +3,13 @@
 mean |a_k|      mean |∇a_k|      ‖ΔW_k‖ / ‖W_k‖, beside 1e-3, about which it is healthy
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ffnn_jax import checks
 from ffnn_jax.plots.canvas import COLOURS, INK, canvas, log_ticks, plain_numbers, style
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 HEALTHY = 1e-3  # of a step: Karpathy, CS231n, "Ratio of weights:updates"
 STRIP = 130.0  # points, the height of one
 MARKERS, DASHES = "os^Dvp", ("-", "--", "-.")
+OF_LAYER = ("mean_abs_a", "mean_abs_grad_a")  # what is drawn of `unit_statistics`
 MOST_NAMED = 6  # layers with a colour and a sign of their own
 
 Lines = dict[int, np.ndarray]  # layer -> a value for each record, NaN for none
@@ -35,8 +38,9 @@ def layer_strips(records: Sequence[Mapping[str, Any]]) -> "Figure":
       sign; of more, the first is the darkest and the last the brightest.
 
     Raises:
-      TypeError: a record is no dict.
-      ValueError: no record, a record without "epoch", or nothing in any of them to be drawn.
+      TypeError: a record is no dict, or what stands in it is of the wrong kind.
+      ValueError: no record, a record or a layer without what it needs, epochs that do not grow, or
+        nothing in any of them to be drawn.
       ModuleNotFoundError: matplotlib is not installed.
     """
     _check(records)
@@ -77,6 +81,42 @@ def _check(records: Any) -> None:
     for number, record in enumerate(records):
         if "epoch" not in record:
             raise ValueError(f'records[{number}]: expected an "epoch", got {sorted(record)}')
+        _check_record(f"records[{number}]", record)
+    epochs = [record["epoch"] for record in records]
+    if not all(before < after for before, after in itertools.pairwise(epochs)):
+        raise ValueError(f"records: expected epochs that grow, got {epochs!r:.200}")
+
+
+def _check_record(name: str, record: Mapping[str, Any]) -> None:
+    """The epoch is a number, and layers and ratios are what `units` gives."""
+    _check_number(f'{name}["epoch"]', record["epoch"])
+    if not np.isfinite(record["epoch"]):
+        raise ValueError(f'{name}["epoch"]: expected a finite number, got {record["epoch"]}')
+    for key in ("layers", "update_ratio"):
+        rows = record.get(key)
+        if rows is not None and not isinstance(rows, list | tuple):
+            raise TypeError(f'{name}["{key}"]: expected a list, one entry a layer; got {rows!r}')
+    for place, row in enumerate(record.get("layers") or ()):
+        _check_layer(f'{name}["layers"][{place}]', row)
+    for place, ratio in enumerate(record.get("update_ratio") or ()):
+        if ratio is not None:
+            _check_number(f'{name}["update_ratio"][{place}]', ratio)
+
+
+def _check_layer(name: str, row: Any) -> None:
+    if not isinstance(row, Mapping):
+        raise TypeError(f"{name}: expected a dict, as unit_statistics gives; got {row!r}")
+    for key in ("layer", *OF_LAYER):
+        if key not in row:
+            raise ValueError(f'{name}: expected "{key}", got {sorted(row)}')
+        if row[key] is not None:
+            _check_number(f'{name}["{key}"]', row[key])
+    checks.check_positive_int(f'{name}["layer"]', row["layer"])
+
+
+def _check_number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
 
 
 def _of_layers(records: Sequence[Mapping[str, Any]], key: str) -> Lines:

@@ -74,7 +74,7 @@ def read_source(
       TableError: what is in it cannot be used.
     """
     path = pathlib.Path(name)
-    if not path.exists() and str(name) in BUNDLED:
+    if not path.is_file() and str(name) in BUNDLED:  # a folder of that name is no table
         return _named(str(name), target)
     suffix = suffix_of(path)
     if suffix == ".npz":
