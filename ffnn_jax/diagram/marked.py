@@ -23,16 +23,19 @@ def chain_rule(story: Story, mark: Mark) -> Step:
     title = f"The chain rule of {name}"
     if value == 0:
         return Step(title, formula, _silent(story, mark), total, new)
-    count = math.prod(story.net.sizes[k + 1 :])
+    factors = _path_factors(story, mark)
+    product = " · ".join(name for name, _ in factors)
+    numbers = " · ".join(factor(value) for _, value in factors)
     words = (
         "In brackets, from the left: talk to the output layer; talk to each hidden layer below it; "
         "and now talk to the weights."
     )
+    count = math.prod(story.net.sizes[k + 1 :])
     if count == 1:
-        return Step(title, formula, words, f"{_strongest_path(story, mark)} = {number(value)}", new)
+        return Step(title, formula, words, f"{product} = {numbers} = {number(value)}", new)
     words += f" So many marked ways lead from it to the loss: {count:,}. The sweep has summed them."
-    product, numbers = _strongest_path(story, mark).split(" = ")
-    path = f"The strongest: {product} = {numbers} = {number(_product(story, mark))}"
+    strongest = number(math.prod(value for _, value in factors))
+    path = f"The strongest: {product} = {numbers} = {strongest}"
     return Step(title, formula, words, f"{path},   all together: {total}", new)
 
 
@@ -65,8 +68,7 @@ def _path(story: Story, mark: Mark) -> tuple[int, ...]:
     if not edges:
         return (mark.i,)
     edges[0] = edges[0][:, mark.i - 1 : mark.i]
-    (first, *others), *_ = strongest_paths(edges, np.abs(known.of("∇a", L)), 1)
-    del first
+    (_, *others), *_ = strongest_paths(edges, np.abs(known.of("∇a", L)), 1)
     return (mark.i, *(m + 1 for m in others))
 
 
@@ -82,14 +84,3 @@ def _path_factors(story: Story, mark: Mark) -> list[tuple[str, float]]:
     if mark.j is None:
         return found
     return [*found, (story.name("h", k - 1, mark.j), story.value("h", k - 1, mark.j))]
-
-
-def _product(story: Story, mark: Mark) -> float:
-    return math.prod(value for _, value in _path_factors(story, mark))
-
-
-def _strongest_path(story: Story, mark: Mark) -> str:
-    """∇a_L2 · W_L21 · g′(a_11) · x_1 = the same in numbers."""
-    factors = _path_factors(story, mark)
-    product = " · ".join(name for name, _ in factors)
-    return f"{product} = {' · '.join(factor(value) for _, value in factors)}"
