@@ -132,7 +132,7 @@ def update_ratios(before: Params, after: Params) -> list[float]:
 def _sizes_of(argument: str, params: Any) -> tuple[int, ...]:
     """(n_0, …, n_L) of parameters."""
     layers = params if isinstance(params, tuple | list) else ()
-    shapes = [list(np.shape(getattr(layer, "W", None))) for layer in layers]
+    shapes = [list(np.shape(getattr(layer, "W", ()))) for layer in layers]
     if not shapes or any(len(shape) != 2 for shape in shapes):
         raise TypeError(
             f"{argument}: expected a tuple of Layer(W, b), W of two axes, got {checks.kind(params)}"
