@@ -29,7 +29,7 @@ from jax.typing import ArrayLike
 from ffnn_jax import checks, network
 from ffnn_jax.activations import ACTIVATIONS
 from ffnn_jax.backprop import gradients
-from ffnn_jax.gradcheck.primal import quick_options
+from ffnn_jax.gradcheck.primal import quick_jit
 from ffnn_jax.network import Network, Params, at_least_float32
 
 QUIET = 1e-3  # below this g′ passes no gradient worth the name, and h says nothing
@@ -158,7 +158,7 @@ def _norm(t: jax.Array) -> tuple[jax.Array, jax.Array]:
 @functools.cache
 def _compiled():
     """`_statistics`, which is run a few times only, compiled in little time."""
-    return jax.jit(_statistics, compiler_options=quick_options())
+    return quick_jit(_statistics)
 
 
 def _statistics(net, params, x, y, weights):
