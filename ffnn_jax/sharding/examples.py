@@ -150,11 +150,7 @@ def _from_processes(layout: Layout, split: Split, t: np.ndarray) -> jax.Array:
         return np.pad(rows, [(0, each - len(rows)), *[(0, 0)] * (t.ndim - 1)])
 
     whole = jax.make_array_from_callback((split.length, *t.shape[1:]), every, part)
-    return jax.jit(_same, out_shardings=layout.rows())(whole)
-
-
-def _same(t: jax.Array) -> jax.Array:
-    return t
+    return put(whole, layout.rows())
 
 
 def _owners(layout: Layout) -> list[int]:

@@ -293,14 +293,21 @@ def put(value: Any, sharding: NamedSharding) -> jax.Array:
     if isinstance(value, Tracer):
         return jax.lax.with_sharding_constraint(value, sharding)
     if isinstance(value, jax.Array):
-        if value.is_fully_addressable and not sharding.is_fully_addressable:
-            if jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
-                words = put(np.asarray(jax.random.key_data(value)), sharding)
-                return jax.random.wrap_key_data(words, impl=jax.random.key_impl(value))
-        else:
+        if value.sharding == sharding:
+            return value
+        if value.is_fully_addressable and sharding.is_fully_addressable:
             return jax.device_put(value, sharding)
+        if jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
+            words = put(jax.random.key_data(value), sharding)
+            return jax.random.wrap_key_data(words, impl=jax.random.key_impl(value))
+        if not value.is_fully_addressable:
+            return jax.jit(_same, out_shardings=sharding)(_relabelled(value, sharding.mesh))
     array = np.asarray(value)
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def _same(t: jax.Array) -> jax.Array:
+    return t
 
 
 def returned(layout: Layout | None, tree: Any) -> Any:
@@ -308,10 +315,21 @@ def returned(layout: Layout | None, tree: Any) -> Any:
     if layout is None or layout.mesh == layout.auto:
         return tree
 
-    def relabel(leaf, home):
-        home = NamedSharding(layout.mesh, home.spec)
+    def back(leaf, home):
         if isinstance(leaf, Tracer):
-            return jax.sharding.reshard(leaf, home)
-        return jax.device_put(leaf, home)
+            return jax.sharding.reshard(leaf, NamedSharding(layout.mesh, home.spec))
+        return _relabelled(leaf, layout.mesh)
 
-    return jax.tree.map(relabel, tree, shardings_of(layout, tree))
+    return jax.tree.map(back, tree, shardings_of(layout, tree))
+
+
+def _relabelled(t: jax.Array, mesh: Any) -> jax.Array:
+    """The same parts on the same devices, said to be of this mesh."""
+    if not isinstance(t.sharding, NamedSharding) or t.sharding.mesh == mesh:
+        return t
+    if jax.numpy.issubdtype(t.dtype, jax.dtypes.prng_key):
+        words = _relabelled(jax.random.key_data(t), mesh)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(t))
+    parts = [shard.data for shard in t.addressable_shards]
+    home = NamedSharding(mesh, t.sharding.spec)
+    return jax.make_array_from_single_device_arrays(t.shape, home, parts)
