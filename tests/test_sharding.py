@@ -60,6 +60,7 @@ def epoch(net, optimizer, *, mesh=None, placement=None, data=None, weighted=Fals
     weights = np.linspace(0.5, 2, len(x)).astype(np.float32) if weighted else None
     on = {"mesh": mesh, "placement": placement}
     params = examples(net).params
+    params = jax.tree.map(lambda t: np.asarray(t, np.float64), params) if mesh else params
     state = ffnn.init_state(net, optimizer, jax.random.key(3), params=params, **on)
     options = {"batch_size": 10, "weights": weights, **options}
     return ffnn.train_epoch(net, optimizer, state, x, y, **on, **options)

@@ -167,13 +167,13 @@ def as_examples(
     """
     x, y, weights = jax.tree.map(partial(_on_auto_axes, layout), (x, y, weights))
     if isinstance(net.loss, Loss):
-        y = jax.tree.map(lambda t: _cast(t, jax.dtypes.canonicalize_dtype(t.dtype)), y)
+        y = jax.tree.map(lambda t: cast(t, jax.dtypes.canonicalize_dtype(t.dtype)), y)
     elif checks.holds_classes(net.sizes[-1], y, x.shape[:-1], is_cross_entropy(net.loss)):
-        y = _cast(y, np.int32)
+        y = cast(y, np.int32)
     else:
-        y = _cast(y, dtype).reshape(*x.shape[:-1], net.sizes[-1])
-    weights = None if weights is None else _cast(weights, at_least_float32(dtype))
-    return _cast(x, dtype), y, weights
+        y = cast(y, dtype).reshape(*x.shape[:-1], net.sizes[-1])
+    weights = None if weights is None else cast(weights, at_least_float32(dtype))
+    return cast(x, dtype), y, weights
 
 
 def _on_auto_axes(layout: Layout, t: Any) -> Any:
@@ -185,6 +185,7 @@ def _on_auto_axes(layout: Layout, t: Any) -> Any:
     return put(t, layout.sharding(*home.spec) if same else layout.sharding())
 
 
-def _cast(t: Any, dtype: DTypeLike) -> Any:
+def cast(t: Any, dtype: DTypeLike | None) -> Any:
+    """An array of NumPy or of JAX, left where it is, in the dtype if one is given."""
     t = t if isinstance(t, jax.Array) else np.asarray(t)
-    return t if t.dtype == dtype else t.astype(dtype)
+    return t if dtype is None or t.dtype == dtype else t.astype(dtype)

@@ -108,8 +108,8 @@ def placement(net: Network, mesh: Mesh, *, wide: int = WIDE) -> Placement:
     check_mesh(mesh)
     wide = checks.check_positive_int("wide", wide)
     P, layers, k = PartitionSpec, [], 1
-    rows = Layer(P(MODEL, None), P(MODEL))
-    columns, whole = Layer(P(None, MODEL), P()), Layer(P(), P())
+    rows = _of_layer(P(MODEL, None), P(MODEL))
+    columns, whole = _of_layer(P(None, MODEL), P()), _of_layer(P(), P())
     while k <= net.depth:
         n = net.sizes[k]
         if MODEL in mesh.shape and n >= wide and n % mesh.shape[MODEL] == 0:
@@ -119,6 +119,11 @@ def placement(net: Network, mesh: Mesh, *, wide: int = WIDE) -> Placement:
         layers += pair
         k += len(pair)
     return tuple(layers)
+
+
+def _of_layer(W: Any, b: Any) -> Layer:
+    """Where the parameters of a layer live."""
+    return Layer(W, b)
 
 
 # Checks ------------------------------------------------------------------------------------------
@@ -163,7 +168,7 @@ def check_layout(net: Network, mesh: Any, given: Any) -> Layout | None:
     for k, layer in enumerate(given, start=1):
         _check_spec(f"placement[{k - 1}].W", layer.W, (net.sizes[k], net.sizes[k - 1]), mesh)
         _check_spec(f"placement[{k - 1}].b", layer.b, (net.sizes[k],), mesh)
-    return Layout(mesh, tuple(Layer(layer.W, layer.b) for layer in given))
+    return Layout(mesh, tuple(_of_layer(layer.W, layer.b) for layer in given))
 
 
 def check_batches(layout: Layout | None, batch_size: int) -> None:
