@@ -35,6 +35,7 @@ ROOMS = [
     "checkpoint",
     "metrics",
     "shuffle",
+    "sharding",
     "batches",
     "training",
     "penalties",
