@@ -8,6 +8,7 @@ all stopped is done. Where D does not divide M, members that have stopped from t
 the last devices.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,20 +17,20 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-MEMBER = "member"  # the axis of a mesh over which networks are split
+from ffnn_jax.sharding.placement import MEMBER, automatic, check_mesh, put
 
 
-def check_member_mesh(mesh: Any) -> None:
-    """A mesh of devices with the one axis `member`, or None."""
+def check_member_mesh(mesh: Any) -> Mesh | None:
+    """A mesh with the one axis `member`, of the kind Auto as training needs it; None is None."""
     if mesh is None:
-        return
-    if not isinstance(mesh, Mesh):
-        raise TypeError(
-            'mesh: expected a mesh of devices, as from jax.make_mesh((4,), ("member",)), or None; '
-            f"got {type(mesh).__module__}.{type(mesh).__qualname__}"
-        )
-    if mesh.axis_names != (MEMBER,):
-        raise ValueError(f"mesh: expected the one axis {MEMBER!r}, got {mesh.axis_names}")
+        return None
+    check_mesh(mesh, (MEMBER,))
+    return automatic(mesh)
+
+
+def on(mesh: Mesh | None) -> contextlib.AbstractContextManager[Any]:
+    """The context to trace and call in: another mesh that the caller works on is put aside."""
+    return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
 def on_a_device(mesh: Mesh | None, members: int) -> int:
@@ -53,22 +54,29 @@ def split(mesh: Mesh | None, tree: Any) -> Any:
     home = NamedSharding(mesh, P(MEMBER))
 
     def placed(t: Any) -> jax.Array:
-        count = mesh.size * on_a_device(mesh, len(t))
-        numbers = np.minimum(np.arange(count), len(t) - 1)  # of the members, the last repeated
+        count = mesh.size * on_a_device(mesh, t.shape[0])
+        numbers = np.minimum(np.arange(count), t.shape[0] - 1)  # the last member repeated
         if isinstance(t, jax.Array):
-            return jax.device_put(t if len(t) == count else t[numbers], home)
-        dtype = jax.dtypes.canonicalize_dtype(t.dtype)
+            return put(t if count == t.shape[0] else t[numbers], home)
+        t = _as_numpy(t)
         shape = (count, *t.shape[1:])
-        return jax.make_array_from_callback(
-            shape, home, lambda index: t[numbers[index[0]]].astype(dtype)
-        )
+        return jax.make_array_from_callback(shape, home, lambda index: t[numbers[index[0]]])
 
     return jax.tree.map(placed, tree)
 
 
 def whole(mesh: Mesh | None, tree: Any) -> Any:
     """Arrays that all members share, on every device."""
-    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, P()))
+    if mesh is None:
+        return tree
+    home = NamedSharding(mesh, P())
+    return jax.tree.map(lambda t: put(t if isinstance(t, jax.Array) else _as_numpy(t), home), tree)
+
+
+def _as_numpy(t: Any) -> np.ndarray:
+    """t with a dtype that JAX has: float64 is float32 where 64-bit types are off."""
+    t = np.asarray(t)
+    return t.astype(jax.dtypes.canonicalize_dtype(t.dtype), copy=False)
 
 
 def on_each_device(
@@ -85,11 +93,28 @@ def on_each_device(
     return jax.shard_map(fn, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
-def without_filling(mesh: Mesh | None, tree: Any, members: int) -> Any:
-    """The first M members of arrays that are split.
+def returned(mesh: Mesh | None, tree: Any, members: int) -> Any:
+    """The first M members of arrays that are split, on the mesh as it came.
 
     They stay where they are if the devices share them evenly; otherwise each device has all.
     """
-    if mesh is None or members % mesh.size == 0:
+    if mesh is None:
         return tree
-    return jax.tree.map(lambda t: t[:members], whole(mesh, tree))
+    if members % mesh.size:
+        tree = jax.tree.map(lambda t: t[:members], whole(automatic(mesh), tree))
+    return jax.tree.map(lambda t: jax.device_put(t, NamedSharding(mesh, t.sharding.spec)), tree)
+
+
+def of_member(t: jax.Array, i: int) -> jax.Array:
+    """t[i], on one device if it is split over the devices of this process.
+
+    On Explicit axes, t[i] of a t that is split is an error.
+    """
+    if len(t.sharding.device_set) == 1 or not t.is_fully_addressable:
+        return t[i]
+    i = i % t.shape[0]
+    for shard in t.addressable_shards:
+        start, stop, _ = shard.index[0].indices(t.shape[0])
+        if start <= i < stop:
+            return jax.device_put(shard.data[i - start], t.addressable_shards[0].device)
+    raise AssertionError("no device has this member")

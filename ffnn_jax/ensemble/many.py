@@ -21,9 +21,11 @@ from ffnn_jax.backprop import loss
 from ffnn_jax.ensemble.devices import (
     check_member_mesh,
     filling,
+    of_member,
+    on,
     on_a_device,
+    returned,
     split,
-    without_filling,
 )
 from ffnn_jax.ensemble.inputs import (
     Optimizer,
@@ -73,7 +75,7 @@ class FitMany(NamedTuple):
         i = operator.index(i)
         if not -len(self.epochs) <= i < len(self.epochs):
             raise IndexError(f"i: expected a member from 0 to {len(self.epochs) - 1}, got {i}")
-        params, state = jax.tree.map(lambda t: t[i], (self.params, self.state))
+        params, state = jax.tree.map(lambda t: of_member(t, i), (self.params, self.state))
         count = self.epochs[i]
         *columns, seconds = self.history
         of_one: Any = (None if t is None else t[i, :count] for t in columns)
@@ -157,7 +159,7 @@ def fit_many(
       (16, 4)
     """
     network.check_network(net)
-    check_member_mesh(mesh)
+    auto = check_member_mesh(mesh)
     members = check_keys(keys)
     epochs = checks.check_positive_int("epochs", epochs)
     stopping = check_stopping(patience, min_delta)
@@ -172,30 +174,31 @@ def fit_many(
     elif validation_weights is not None:
         raise ValueError("validation_weights: expected None without validation")
     if group_size is None:
-        group_size = group_size_for(net, on_a_device(mesh, members))
+        group_size = group_size_for(net, on_a_device(auto, members))
     else:
         group_size = checks.check_positive_int("group_size", group_size)
-    keys, rates = split(mesh, (jnp.asarray(keys), rates))
-    runs = start_many(net, optimizer, keys, rates, patience is not None, mesh)
-    if mesh is not None:
-        runs = runs._replace(stopped=filling(mesh, members))
-    looked_at = None if validation is None else (*validation, validation_weights)
-    own, shared = own_and_shared(_data_of(net, runs, (x, y, weights), looked_at, mesh))
+    with on(auto):
+        keys, rates = split(auto, (jnp.asarray(keys), rates))
+        runs = start_many(net, optimizer, keys, rates, patience is not None, auto)
+        if auto is not None:
+            runs = runs._replace(stopped=filling(auto, members))
+        looked_at = None if validation is None else (*validation, validation_weights)
+        own, shared = own_and_shared(_data_of(net, runs, (x, y, weights), looked_at, auto))
 
     def call(runs, count):
         each = (runs, rates, own)
-        options = {"group_size": group_size, "mesh": mesh}
-        runs, rows, taken = compiled_many(net, recipe, each, shared, stopping, count, **options)
+        options = {"group_size": group_size, "mesh": auto}
+        with on(auto):
+            runs, rows, taken = compiled_many(net, recipe, each, shared, stopping, count, **options)
         rows = jax.tree.map(lambda t: np.asarray(t)[:, :members], rows)
         return runs, rows, np.max(taken)
 
     with Progress(epochs, progress, _words) as line:
         runs, tables, interrupted = drive(call, runs, epochs, line.show)
-    runs = without_filling(mesh, runs, members)
     done = int(np.max(runs.epochs))
     if interrupted:
         warnings.warn(interruption("fit_many", done, epochs), stacklevel=2)
-    return _result(runs, history_of(tables, done))
+    return _result(returned(mesh, runs, members), history_of(tables, done))
 
 
 def _data_of(
