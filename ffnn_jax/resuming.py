@@ -18,7 +18,7 @@ import numpy as np
 
 from ffnn_jax.checkpoint import Checkpoints
 from ffnn_jax.checkpoint.folder import File
-from ffnn_jax.checkpoint.leaves import encode, named_leaves, restore
+from ffnn_jax.checkpoint.leaves import encode, named_leaves
 from ffnn_jax.checkpoint.model import metadata_of
 from ffnn_jax.description import describe
 from ffnn_jax.epochs import MOST_EPOCHS, Data, Run, Stopping, Table
@@ -106,15 +106,16 @@ def _keeper(
     found = checkpoints.newest(files)
     if found is None:
         return Keeper(checkpoints, identity, run, [])
-    (manifest, arrays), skipped = found
-    for line in skipped:
+    manifest = found.manifest
+    for line in found.skipped:
         warnings.warn(f"fit: a checkpoint does not verify: {line}", stacklevel=5)
     _check_same(checkpoints, identity, metadata_of(checkpoints.folder, manifest).get("fit"))
+    saved_names = {row["name"] for row in manifest["leaves"]}
     history: dict[str, Any] = {
-        name: np.zeros(manifest["step"]) if f"history/{name}" in arrays else None
+        name: np.zeros(manifest["step"]) if f"history/{name}" in saved_names else None
         for name in History._fields
     }
-    saved = restore(Saved(run, History(**history)), arrays)
+    saved = found.restore(Saved(run, History(**history)))
     return Keeper(checkpoints, identity, saved.run, [table_of(saved.history)])
 
 
