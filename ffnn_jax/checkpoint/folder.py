@@ -144,7 +144,7 @@ class Folder:
         skipped: list[str] = []
         for file in files:
             try:
-                found = self._read(file)
+                found = self._read_together(file)
                 if found.manifest.get("step") != file.step:
                     raise CheckpointError(file.path, "its manifest has another step than its name")
                 return found._replace(skipped=tuple(skipped))
@@ -165,7 +165,7 @@ class Folder:
           OSError: the folder cannot be written to.
         """
         with contextlib.ExitStack() as held:
-            self._first(functools.partial(self._hold, held))
+            self._first(functools.partial(held.enter_context, self._locked()))
             yield
 
     # What a kind of folder does in its own way ---------------------------------------------------
@@ -179,8 +179,12 @@ class Folder:
         raise NotImplementedError
 
     def _read(self, file: File) -> Found:
-        """A checkpoint, verified; CheckpointError where it does not."""
+        """A checkpoint, verified by this process alone; CheckpointError where it does not."""
         raise NotImplementedError
+
+    def _read_together(self, file: File) -> Found:
+        """As `_read`, where every process reads the same one."""
+        return self._read(file)
 
     def _parsed(self, names: list[str]) -> list[File]:
         """Those of the names that are of checkpoints, the newest first."""
@@ -202,14 +206,16 @@ class Folder:
         except FileNotFoundError:
             return []
 
-    def _hold(self, held: contextlib.ExitStack) -> None:
-        file = held.enter_context(open(self._made() / ".lock", "ab"))
-        try:
-            hold(file)
-        except BlockingIOError:
-            raise CheckpointError(
-                self.folder, "another training saves into this folder; take another one"
-            ) from None
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with open(self._made() / ".lock", "ab") as file:
+            try:
+                hold(file)
+            except BlockingIOError:
+                raise CheckpointError(
+                    self.folder, "another training saves into this folder; take another one"
+                ) from None
+            yield
 
     def _made(self) -> pathlib.Path:
         folder = pathlib.Path(self.folder)
