@@ -1,0 +1,1 @@
+"""One training on many devices: where parameters live, and how rows come to those who need them."""
