@@ -3,16 +3,16 @@
 Every process calls the same function at the same point. With one process there is nothing to do.
 """
 
-import json
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
-import numpy as np
 
 from ffnn_jax.checkpoint.archive import CheckpointError
+from ffnn_jax.processes import exchange
 
+NAME = "ShardedCheckpoints"
 T = TypeVar("T")
 
 
@@ -21,12 +21,13 @@ def own(folder: str | os.PathLike[str], work: Callable[[], T]) -> T:
 
     Raises:
       CheckpointError: that of another process failed; it says which, and why.
+      ProcessError: another process has ended.
       Exception: that of this process failed.
     """
     if jax.process_count() == 1:
         return work()
     value, error = _outcome(work)
-    for process, words in enumerate(gather(None if error is None else _words(error))):
+    for process, words in enumerate(exchange(NAME, None if error is None else _words(error))):
         if error is not None and process == jax.process_index():
             raise error
         if words is not None:
@@ -36,25 +37,12 @@ def own(folder: str | os.PathLike[str], work: Callable[[], T]) -> T:
 
 def each(folder: str | os.PathLike[str], work: Callable[[], T]) -> list[T]:
     """What the work of each process gave, all of it such as JSON holds. Raises as `own`."""
-    return gather(own(folder, work))
+    return exchange(NAME, own(folder, work))
 
 
 def first(folder: str | os.PathLike[str], work: Callable[[], T]) -> T:
     """What the work gave in the first process, which alone does it. Raises as `own`."""
     return each(folder, work if jax.process_index() == 0 else _nothing)[0]
-
-
-def gather(value: Any) -> list[Any]:
-    """The values of all processes in order, such as JSON holds."""
-    if jax.process_count() == 1:
-        return [value]
-    from jax.experimental import multihost_utils
-
-    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    lengths = multihost_utils.process_allgather(np.asarray([text.size], np.int32)).reshape(-1)
-    longest = 1 << int(lengths.max() - 1).bit_length()  # of few lengths, for each is a compilation
-    texts = multihost_utils.process_allgather(np.pad(text, (0, longest - text.size)))
-    return [json.loads(row[:n].tobytes()) for row, n in zip(texts, lengths, strict=True)]
 
 
 def _outcome(work: Callable[[], T]) -> tuple[T | None, Exception | None]:

@@ -40,32 +40,26 @@ def rows_fingerprint(
       The digits; those of the same rows on another layout are the same.
     """
     leaves = named_leaves(tree)
-    if not leaves:
-        return _digits([])
     described = [[name, str(leaf.dtype), leaf.shape[1:]] for name, leaf in leaves]
     values = [leaf for _, leaf in leaves]
-    return _digits([described, _sums(values, weights, split, ordered)])
+    sums = np.asarray(_of_rows(values, weights, split, ordered)).tolist() if values else []
+    return _digits([described, sums])
 
 
 def fingerprint(tree: Any) -> str:
     """16 hexadecimal digits of names, shapes, dtypes and values of any tree of arrays."""
-    rows = []
-    for name, leaf in named_leaves(tree):
-        values = jax.random.key_data(leaf) if is_key(leaf) else jnp.atleast_1d(leaf)
-        rows.append([name, str(leaf.dtype), np.shape(leaf), _sums([values], None, None, True)])
-    return _digits(rows)
+    leaves = [(name, t if hasattr(t, "dtype") else np.asarray(t)) for name, t in named_leaves(tree)]
+    described = [[name, str(leaf.dtype), leaf.shape] for name, leaf in leaves]
+    values = [jax.random.key_data(t) if is_key(t) else t for _, t in leaves]
+    return _digits([described, [np.asarray(sums).tolist() for sums in _of_each(values)]])
 
 
 def _digits(described: Any) -> str:
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
 
 
-def _sums(values: list[Any], weights: Any, split: Split | None, ordered: bool) -> list[int]:
-    return np.asarray(_compiled(values, weights, split, ordered)).tolist()
-
-
 @functools.partial(jax.jit, static_argnames=("split", "ordered"))
-def _compiled(
+def _of_rows(
     values: list[jax.Array], weights: jax.Array | None, split: Split | None, ordered: bool
 ) -> jax.Array:
     """f for each seed, (2,) uint32; of rows without an order r = 0."""
@@ -75,9 +69,21 @@ def _compiled(
         there &= weights != 0
     if not ordered:
         numbers = jnp.zeros_like(numbers)
+    return _sums(values, numbers, there)
+
+
+@jax.jit
+def _of_each(values: list[jax.Array]) -> list[jax.Array]:
+    """f of each array alone, its first axis being the rows."""
+    arrays = [jnp.atleast_1d(t) for t in values]
+    rows = [_rows_at(Split(t.shape[0], t.shape[0])) for t in arrays]
+    return [_sums([t], *row) for t, row in zip(arrays, rows, strict=True)]
+
+
+def _sums(values: list[jax.Array], numbers: jax.Array, there: jax.Array) -> jax.Array:
     found = []
     for seed in SEEDS:
-        rho = jnp.zeros(length, jnp.uint32)
+        rho = jnp.zeros_like(numbers)
         for t in values:
             rho = _mixed(rho + _row_sums(t, seed))
         mixed = _mixed(rho ^ _mixed(numbers + np.uint32(seed)))
