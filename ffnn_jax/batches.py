@@ -17,8 +17,6 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ffnn_jax.network import Params, at_least_float32, total
-from ffnn_jax.sharding.examples import Split, fetch, in_parts
-from ffnn_jax.sharding.placement import DATA, Layout, parameters_sharding
 from ffnn_jax.shuffle import permutation
 
 # Bytes of the data and of a batch, up to which an epoch copies all rows into its order beforehand;
@@ -96,40 +94,6 @@ class Batches:
         return jax.tree.map(lambda t: rows_of(t, rows), self.data)
 
 
-class SplitBatches:
-    """The same on a mesh; a batch in k parts has (k, b) in place of B, b split over `data`."""
-
-    def __init__(
-        self,
-        data: Any,
-        batches: jax.Array,
-        mask: jax.Array | None,
-        *,
-        layout: Layout,
-        split: Split,
-        parts: int,
-        dtype: DTypeLike,
-    ):
-        """data, batches and the mask as for `Batches`; dtype is that of weights."""
-        self.data, self.layout, self.parts = data, layout, parts
-        if batches.shape[1] // parts % layout.data_size and mask is None:
-            mask = jnp.ones(batches.shape, dtype)
-        if mask is not None:
-            mask = in_parts(mask, parts, layout)
-        self.every = (in_parts(split.position(batches), parts, layout), mask)
-
-    def examples_of(self, step: Any) -> tuple[jax.Array, Any, Any]:
-        """(x, y, weights) of one batch, weight 0 where it is filled up."""
-        rows, share = step
-        x, y, weights = fetch(self.layout, self.data, rows)
-        if share is not None:
-            share = jax.lax.with_sharding_constraint(share, self.layout.rows(None))
-            weights = share if weights is None else weights * share
-        if self.parts > 1:
-            return x, y, weights
-        return jax.tree.map(lambda t: jnp.squeeze(t, 0), (x, y, weights))
-
-
 class Parts:
     """A batch in k parts of equal length along the first axis."""
 
@@ -191,88 +155,3 @@ class Parts:
         of_part, of_all = (t[2].astype(self.dtype) for t in (part, self.examples))
         share = jnp.sum(of_part) / total(of_all)
         return part, jnp.where(jnp.sum(of_all) == 0, even, share)
-
-
-class SplitParts:
-    """A batch in k parts on a mesh: the gradients are summed over devices once, after all parts.
-
-    Each device works off its own rows of a part as a part of its own, so there are k D of them.
-    Where that cannot be, because masks of dropout are drawn for all rows of a part together, or
-    because a device is to hold no whole gradient, the sum over devices is taken part by part.
-    """
-
-    def __init__(
-        self,
-        value_on: Callable[..., jax.Array],
-        examples: tuple[jax.Array, Any, Any],
-        layout: Layout,
-        dtype: DTypeLike,
-        key: jax.Array | None = None,
-    ):
-        """As for `Parts`; the examples are (k, b, …), b split over `data`."""
-        self.value_on, self.layout = value_on, layout
-        k, b = examples[0].shape[:2]
-        self.local = key is None and not layout.splits_parameters(DATA)
-        lanes = layout.data_size if self.local else 1
-        home = layout.rows(None) if self.local else layout.rows(None, None)
-        self.examples = jax.tree.map(
-            lambda t: jax.lax.with_sharding_constraint(
-                t.reshape(k, lanes, b // lanes, *t.shape[2:]), home
-            ),
-            examples,
-        )
-        self.shares = self._shares(k, lanes, at_least_float32(dtype))
-        self.keys = None if key is None else jax.random.split(key, k)
-
-    def value(self, params: Params) -> jax.Array:
-        """ℒ; its derivative too takes the memory of one part."""
-
-        @jax.checkpoint
-        def body(none, part):
-            examples, shares, key = part
-            values = jax.vmap(lambda one: self.value_on(key, *one, params))(examples)
-            return none, jnp.sum(shares.astype(values.dtype) * values)
-
-        return jnp.sum(jax.lax.scan(body, None, (self.examples, self.shares, self.keys))[1])
-
-    def value_and_grad(self, params: Params) -> tuple[jax.Array, Params]:
-        """(ℒ, ∇ℒ), summed in float32 at least."""
-
-        def body(sums, part):
-            examples, shares, key = part
-
-            def weighted(one, share):
-                value, grads = jax.value_and_grad(lambda p: self.value_on(key, *one, p))(params)
-                grads = jax.tree.map(
-                    lambda t, g: share.astype(t.dtype) * g.astype(t.dtype), wide, grads
-                )
-                return share.astype(value.dtype) * value, grads
-
-            values, grads = jax.vmap(weighted)(examples, shares)
-            sums = jax.tree.map(jnp.add, sums, grads)
-            return self._constrained(sums), jnp.sum(values)
-
-        wide = jax.tree.map(lambda p: jnp.zeros((), at_least_float32(p.dtype)), params)
-        lanes = self.shares.shape[1]
-        zeros = jax.tree.map(lambda t, p: jnp.zeros((lanes, *p.shape), t.dtype), wide, params)
-        parts = (self.examples, self.shares, self.keys)
-        sums, values = jax.lax.scan(body, self._constrained(zeros), parts)
-        return jnp.sum(values), jax.tree.map(
-            lambda t, p: jnp.sum(t, axis=0).astype(p.dtype), sums, params
-        )
-
-    def _constrained(self, sums: Params) -> Params:
-        """The sums of each device on it."""
-        lane = DATA if self.local and self.layout.data_size > 1 else None
-        return jax.tree.map(
-            jax.lax.with_sharding_constraint, sums, parameters_sharding(self.layout, lane)
-        )
-
-    def _shares(self, k: int, lanes: int, dtype: DTypeLike) -> jax.Array:
-        """S_p / S of each part, (k, lanes); the same for all where all weights are 0."""
-        even = jnp.full((k, lanes), 1 / (k * lanes), dtype)
-        weights = self.examples[2]
-        if weights is None:
-            return even
-        sums = jnp.sum(weights.astype(dtype), axis=2)
-        return jnp.where(jnp.sum(sums) == 0, even, sums / total(sums))

@@ -205,7 +205,6 @@ def fit(
 
     def call(run, count):
         with on(layout):
-            run = run if layout is None else placed(layout, run)
             return run_compiled(net, recipe, run, arrays, stopping, count)
 
     def identity():
@@ -216,14 +215,15 @@ def fit(
         line.show(run, tables)
         records = records_of(tables, int(run.epochs))
         if on_epochs is not None and records:
-            on_epochs(records, run.state.params)
+            on_epochs(records, returned(layout, run.state.params))
         keeper.save(run, tables)
 
     with keeping(checkpoints, resume, run, identity) as keeper:
         check_not_beyond(epochs, keeper)
+        run = keeper.run if layout is None else placed(layout, keeper.run)
         with Progress(epochs, progress, _words, done=keeper.saved) as line:
             run, tables, interrupted = drive(
-                call, keeper.run, epochs, after, before=keeper.tables, every=keeper.every
+                call, run, epochs, after, before=keeper.tables, every=keeper.every
             )
         keeper.save(run, tables, last=True)
     if interrupted:
@@ -253,7 +253,8 @@ def _spread_data_of(
 ) -> Data:
     """`_data_of` on a mesh. What is looked at has weights, 0 where it is filled up."""
     layout, split = recipe.layout, recipe.split
-    assert layout is not None and split is not None
+    assert layout is not None
+    assert split is not None
     data = Data(*spread(layout, split, as_examples(net, layout, dtype, *examples)))
     if held_out is None:
         return data

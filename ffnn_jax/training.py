@@ -19,9 +19,10 @@ from jax.typing import ArrayLike
 
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
-from ffnn_jax.batches import Batches, Parts, SplitBatches, SplitParts, shuffled
+from ffnn_jax.batches import Batches, Parts, shuffled
 from ffnn_jax.network import Network, Params, init
 from ffnn_jax.sharding import examples as sharded
+from ffnn_jax.sharding.batches import SplitBatches, SplitParts, in_parts
 from ffnn_jax.sharding.placement import (
     Layout,
     Placement,
@@ -122,7 +123,8 @@ def init_state(
         return _start(net, optimizer, key, params, dtype)
     with on(layout):
         key, params = placed(layout, (key, None if params is None else tuple(params)))
-        return returned(layout, _compiled_start(net, optimizer, key, params, dtype, layout))
+        state = _compiled_start(net, optimizer, key, params, dtype, layout)
+    return returned(layout, state)
 
 
 def _start(net, optimizer, key, params, dtype, layout=None) -> TrainState:
@@ -250,7 +252,7 @@ def train_epoch(
         arrays = sharded.as_examples(net, layout, dtype, x, y, weights)
         arrays = sharded.spread(layout, recipe.split, arrays)
         state, losses, _ = compiled_epoch(net, recipe, placed(layout, state), *arrays)
-        return returned(layout, (state, losses))
+    return returned(layout, (state, losses))
 
 
 def gradient_descent(
@@ -488,9 +490,9 @@ def _batches(recipe, order_key, data, dtype) -> Batches | SplitBatches:
 
 
 def _step(net, recipe, state, examples) -> tuple[TrainState, jax.Array]:
-    """`train_step` of one batch, on a mesh with its parts as a leading axis."""
+    """`train_step` of one batch; on a mesh, where it has parts, they are a leading axis of it."""
     optimizer, layout = recipe.optimizer, recipe.layout
-    if layout is None or recipe.accumulate == 1:
+    if layout is None or not in_parts(layout, recipe.accumulate):
         x, y, weights = examples
         options = {"objective": recipe.objective, "accumulate": recipe.accumulate}
         state, value = train_step(net, optimizer, state, x, y, weights=weights, **options)

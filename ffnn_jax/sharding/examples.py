@@ -1,12 +1,7 @@
-"""The rows of the data on a mesh: split over `data`, and each batch fetched from those who have it.
+"""The rows of the data on a mesh: split over `data`, each device with its own slice and no more.
 
-Row r of the whole lies on one device of the axis. The order of an epoch is that of one device, so
-a batch has rows from everywhere. Each device takes those that it has, and 0 in place of the others;
-the sum over devices is the batch, and of it each device keeps its own part (`psum_scatter`):
-
-  batch[i] = Σ_devices [row r_i lies here] x[r_i]         B n_0 numbers moved, never all the data
-
-A batch that does not divide over the axis is filled up with rows of weight 0.
+With several processes the whole is the rows of process 0, then those of process 1, and so on; the
+rows of a process go to its own devices. Where the rows do not divide, arrays are filled up with 0.
 """
 
 import dataclasses
@@ -16,15 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
-from ffnn_jax import checks, network
+from ffnn_jax import checks
 from ffnn_jax.losses import Loss, is_cross_entropy
 from ffnn_jax.network import Network, at_least_float32
-from ffnn_jax.sharding.placement import DATA, Layout, put
+from ffnn_jax.sharding.placement import Layout, put
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +138,7 @@ def _filled(t: jax.Array, length: int) -> jax.Array:
 
 
 def _from_processes(layout: Layout, split: Split, t: np.ndarray) -> jax.Array:
-    """The rows of this process to its devices, then to the axis `data` where there are more axes."""
+    """The rows of this process to its devices, and from there over the axes that are not `data`."""
     mesh = layout.auto
     every = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     each = split.length // mesh.size
@@ -188,39 +182,3 @@ def as_examples(
 def _cast(t: Any, dtype: DTypeLike) -> Any:
     t = t if isinstance(t, jax.Array) else np.asarray(t)
     return t if t.dtype == dtype else t.astype(dtype)
-
-
-# Batches -----------------------------------------------------------------------------------------
-
-
-def in_parts(rows: jax.Array, parts: int, layout: Layout) -> jax.Array:
-    """(steps, B) as (steps, k, b): the batch in k parts, each filled up with 0 to divide over D."""
-    steps, size = rows.shape
-    rows = rows.reshape(steps, parts, size // parts)
-    missing = -(size // parts) % layout.data_size
-    return jnp.pad(rows, ((0, 0), (0, 0), (0, missing)))
-
-
-def fetch(layout: Layout, tree: Any, rows: jax.Array) -> Any:
-    """The rows at these positions (k, b) of arrays that are split over `data`, (k, b, …) each.
-
-    b is split over `data` in turn.
-    """
-    if layout.data_size == 1:
-        return jax.tree.map(lambda t: t.at[rows].get(mode="promise_in_bounds"), tree)
-    here, there = PartitionSpec(DATA), PartitionSpec(None, DATA)
-    take = jax.shard_map(_take, mesh=layout.auto, in_specs=(here, PartitionSpec()), out_specs=there)
-    return jax.tree.map(lambda t: take(t, rows), tree)
-
-
-def _take(t: jax.Array, rows: jax.Array) -> jax.Array:
-    """On one device: its part (k, b / D, …) of the rows, from all devices that have some."""
-    slots = rows - jax.lax.axis_index(DATA) * t.shape[0]
-    here = (slots >= 0) & (slots < t.shape[0])
-    mine = t.at[jnp.where(here, slots, 0)].get(mode="promise_in_bounds")
-    numbers = mine.astype(jnp.int8) if mine.dtype == bool else mine
-    here = here.reshape(*here.shape, *[1] * (mine.ndim - 2))
-    sums = jax.lax.psum_scatter(
-        jnp.where(here, numbers, jnp.zeros_like(numbers)), DATA, scatter_dimension=1, tiled=True
-    )
-    return sums.astype(mine.dtype)

@@ -69,7 +69,7 @@ class Layout:
     def splits_parameters(self, axis: str) -> bool:
         """Whether some parameter is split over the axis."""
         specs = jax.tree.leaves(self.placement, is_leaf=_is_spec)
-        return any(axis in _axes(entry) for spec in specs for entry in spec)
+        return any(axis in axes_of(entry) for spec in specs for entry in spec)
 
 
 def placement(net: Network, mesh: Mesh, *, wide: int = WIDE) -> Placement:
@@ -179,7 +179,7 @@ def _check_spec(argument: str, spec: PartitionSpec, shape: tuple[int, ...], mesh
     """An array of the shape can be split so on the mesh."""
     if len(spec) > len(shape):
         raise ValueError(f"{argument}: expected at most {len(shape)} entries, got {spec}")
-    names = [name for entry in spec for name in _axes(entry)]
+    names = [name for entry in spec for name in axes_of(entry)]
     for name in names:
         if name not in mesh.shape or names.count(name) > 1:
             raise ValueError(
@@ -191,14 +191,14 @@ def _check_spec(argument: str, spec: PartitionSpec, shape: tuple[int, ...], mesh
             raise ValueError(f"{argument}: {n} does not divide into {parts} parts, as {spec} has")
 
 
-def _axes(entry: Any) -> tuple[str, ...]:
+def axes_of(entry: Any) -> tuple[str, ...]:
     """The mesh axes of one entry of a PartitionSpec."""
     return (entry,) if isinstance(entry, str) else tuple(entry or ())
 
 
 def _parts(mesh: Mesh, spec: PartitionSpec) -> list[int]:
     """In how many parts each axis of an array is split."""
-    return [math.prod(mesh.shape[name] for name in _axes(entry)) for entry in spec]
+    return [math.prod(mesh.shape[name] for name in axes_of(entry)) for entry in spec]
 
 
 # Arrays in their place ---------------------------------------------------------------------------
@@ -213,7 +213,11 @@ def automatic(mesh: Mesh) -> Mesh:
 
 def on(layout: Layout | None) -> contextlib.AbstractContextManager[Any]:
     """The context to trace and call in: another mesh that the caller works on is put aside."""
-    return contextlib.nullcontext() if layout is None else jax.set_mesh(layout.auto)
+    if layout is None:
+        return contextlib.nullcontext()
+    if isinstance(jax.numpy.zeros(()), Tracer):
+        return jax.sharding.use_abstract_mesh(layout.auto.abstract_mesh)
+    return jax.set_mesh(layout.auto)
 
 
 def shardings_of(layout: Layout, tree: Any) -> Any:
@@ -224,7 +228,7 @@ def shardings_of(layout: Layout, tree: Any) -> Any:
     optimizer whose state has trees like the parameters; `optax.tree_map_params` stops at some.
     """
     specs = jax.tree_util.tree_flatten_with_path(layout.placement, is_leaf=_is_spec)[0]
-    by_path = {path: spec for path, spec in specs}
+    by_path = dict(specs)
 
     def sharding(path, leaf):
         spec = by_path.get(path[-2:])
@@ -273,7 +277,7 @@ def placed(layout: Layout, tree: Any) -> Any:
 
 
 def put(value: Any, sharding: NamedSharding) -> jax.Array:
-    """An array that every process has whole, or one that is on the devices already, in its place."""
+    """What every process has whole, or an array that is on the devices already, in its place."""
     if isinstance(value, Tracer):
         return jax.lax.with_sharding_constraint(value, sharding)
     if isinstance(value, jax.Array):
@@ -292,7 +296,10 @@ def returned(layout: Layout | None, tree: Any) -> Any:
     if layout is None or layout.mesh == layout.auto:
         return tree
 
-    def relabel(leaf):
-        return jax.device_put(leaf, NamedSharding(layout.mesh, leaf.sharding.spec))
+    def relabel(leaf, home):
+        home = NamedSharding(layout.mesh, home.spec)
+        if isinstance(leaf, Tracer):
+            return jax.sharding.reshard(leaf, home)
+        return jax.device_put(leaf, home)
 
-    return jax.tree.map(relabel, tree)
+    return jax.tree.map(relabel, tree, shardings_of(layout, tree))
