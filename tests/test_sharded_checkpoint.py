@@ -371,6 +371,13 @@ def test_all_is_on_the_disk_before_the_name(tmp_path, monkeypatch):
     assert events[at + 1 :] == [str(tmp_path)]
 
 
+def test_a_folder_that_not_every_process_sees(tmp_path, monkeypatch):
+    checkpoints, _ = saved(tmp_path)
+    monkeypatch.setattr(ShardedCheckpoints, "_begin", lambda *given: "elsewhere")
+    with pytest.raises(CheckpointError, match="not every process sees it"):
+        checkpoints.save(4, {"w": W})
+
+
 def test_without_orbax(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'ffnn_jax\[orbax\]'"):
