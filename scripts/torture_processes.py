@@ -56,7 +56,7 @@ def train(arguments: argparse.Namespace) -> None:
         num_processes=arguments.processes,
         process_id=arguments.process,
     )
-    print("started", flush=True)
+    print("+started", flush=True)
     import optax
 
     import ffnn_jax as ffnn
@@ -97,7 +97,7 @@ def announced(folder: str) -> Any:
     class Announced(ShardedCheckpoints):
         def save(self, step, tree, **options):
             path = super().save(step, tree, **options)
-            print("saved", step, flush=True)
+            print("+saved", step, flush=True)
             return path
 
     return Announced(folder)
@@ -155,7 +155,7 @@ class Training:
 
     def saved(self) -> int:
         """The last step whose save had returned, in any of them; 0 where none had."""
-        return max((int(words[1]) for words in self.lines("saved")), default=0)
+        return max((int(words[1]) for words in self.lines("+saved")), default=0)
 
     def wait_for(self, first: str, count: int) -> None:
         """Until there are so many such lines; RuntimeError where a process ended before."""
@@ -230,10 +230,10 @@ def kills(parent: pathlib.Path, count: int, draw: random.Random) -> dict[str, An
     for n in range(count):
         training = Training(folder, 2)
         if n % 4 == 3:  # while they compile, read the checkpoint, or train
-            training.wait_for("started", 2)
+            training.wait_for("+started", 2)
             time.sleep(draw.random() * 5)
         else:  # while they train or save
-            training.wait_for("saved", 1)
+            training.wait_for("+saved", 1)
             time.sleep(draw.random() * 2)
         outcome = kill_one(training, (n + 1) % 2)
         slowest = max(slowest, outcome["seconds"])

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ffnn_jax.checkpoint import CheckpointError, ShardedCheckpoints, sums
+from ffnn_jax.checkpoint import CheckpointError, Checkpoints, ShardedCheckpoints, sums
 from ffnn_jax.checkpoint.atomic import PREFIX, SUFFIX
 from ffnn_jax.checkpoint.leaves import encode, named_leaves
 
@@ -278,6 +278,15 @@ def test_nothing_there(tmp_path):
     assert checkpoints.latest(LIKE) is None
     assert checkpoints.best(LIKE) is None
     assert checkpoints.files() == []
+
+
+def test_the_other_kind_is_not_taken_for_nothing(tmp_path):
+    saved(tmp_path / "a")
+    Checkpoints(tmp_path / "b").save(1, {"w": W})
+    with pytest.raises(CheckpointError, match="it holds ShardedCheckpoints; read them as such"):
+        Checkpoints(tmp_path / "a").latest(LIKE)
+    with pytest.raises(CheckpointError, match="it holds Checkpoints; read them as such"):
+        ShardedCheckpoints(tmp_path / "b").files()
 
 
 def test_only_one_training_in_a_folder(tmp_path):
