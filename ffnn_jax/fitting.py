@@ -87,7 +87,6 @@ class NonFiniteLossError(FloatingPointError):
         return self.args[0]
 
 
-@peers("fit")
 def fit(
     net: Network,
     data: tuple[ArrayLike, Any],
@@ -215,12 +214,13 @@ def fit(
             resume=resume,
         )
     recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x)
-    if layout is None:
-        now = state or begin(net, optimizer, jnp.asarray(key))
-        arrays = _data_of(net, now.params, (x, y, weights), validation)
-    else:
-        now = state or begin(net, optimizer, key, mesh=mesh, placement=layout.placement)
-        arrays = _spread_data_of(net, recipe, dtype, (x, y, weights), validation)
+    with peers("fit"):
+        if layout is None:
+            now = state or begin(net, optimizer, jnp.asarray(key))
+            arrays = _data_of(net, now.params, (x, y, weights), validation)
+        else:
+            now = state or begin(net, optimizer, key, mesh=mesh, placement=layout.placement)
+            arrays = _spread_data_of(net, recipe, dtype, (x, y, weights), validation)
     run = start(now, patience is not None)
 
     def call(run, count):
@@ -239,7 +239,7 @@ def fit(
         keeper.save(run, tables)
 
     told = hearing(joint=is_joint(layout), saves=checkpoints is not None)
-    with keeping(checkpoints, resume, run, identity) as keeper, told as heard:
+    with keeping(checkpoints, resume, run, identity) as keeper, told as heard, peers("fit"):
         check_not_beyond(epochs, keeper)
         run = keeper.run if layout is None else placed(layout, keeper.run)
         with Progress(epochs, progress, _words, done=keeper.saved) as line:

@@ -325,7 +325,7 @@ def _is_at(leaf: jax.Array, home: NamedSharding) -> bool:
 
 
 def _relabelled(leaf: jax.Array, home: NamedSharding) -> jax.Array:
-    """The same parts on the same devices under another mesh, also where others' devices are in it."""
+    """The same parts on the same devices under another mesh, some of them of other processes."""
     if home.is_fully_addressable:
         return jax.device_put(leaf, home)
     if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
