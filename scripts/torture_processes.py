@@ -68,11 +68,7 @@ def train(arguments: argparse.Namespace) -> None:
         optimizer=optax.sgd(1e-2, momentum=0.9),
         batch_size=50,
         epochs=arguments.epochs,
-        mesh=jax.make_mesh(
-            (arguments.processes, 2),
-            ("data", "model"),
-            axis_types=(jax.sharding.AxisType.Auto,) * 2,
-        ),
+        mesh=jax.make_mesh((arguments.processes, 2), ("data", "model")),
         checkpoints=announced(arguments.folder),
         resume=True,
     )
