@@ -105,11 +105,8 @@ def whole(tree: Any) -> list[np.ndarray]:
     from jax.experimental import multihost_utils
 
     def gathered(leaf):
-        leaf = (
-            jax.random.key_data(leaf)
-            if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-            else leaf
-        )
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
         return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
 
     return [gathered(leaf) for leaf in jax.tree.leaves(tree)]
@@ -264,7 +261,7 @@ def say(words: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--short", action="store_true", help="one kill, under a minute")
+    parser.add_argument("--short", action="store_true", help="one kill, about a minute")
     parser.add_argument("--kills", type=int, default=10, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
     for name in ("process", "processes", "port", "epochs"):

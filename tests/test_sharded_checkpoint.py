@@ -218,10 +218,16 @@ def test_what_was_added_is_noticed(tmp_path):
         checkpoints.latest(LIKE)
 
 
-def test_a_manifest_of_a_later_version_is_refused(tmp_path):
+def test_a_manifest_that_is_none_of_ours_is_refused(tmp_path):
     checkpoints, path = saved(tmp_path)
     manifest = json.loads((path / "manifest.json").read_text())
-    for change, words in (({"version": 2}, "is of version 2"), ({"format": ""}, "not of the form")):
+    for change, words in (
+        ({"version": 2}, "is of version 2"),
+        ({"version": "2"}, "not supported"),
+        ({"format": ""}, "not of the format"),
+        ({"leaves": [{}]}, "name"),
+        ({"leaves": [{"name": "w", "shape": 1}]}, "a leaf has no name or no shape"),
+    ):
         (path / "manifest.json").write_text(json.dumps({**manifest, **change}))
         (path / sums.NAME).unlink()
         sums.write_sums(path, sums.digests(path, sums.listed(path)))

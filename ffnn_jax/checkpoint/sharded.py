@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from ffnn_jax.checkpoint.archive import CheckpointError, libraries
+from ffnn_jax.checkpoint.archive import DAMAGED, CheckpointError, libraries
 from ffnn_jax.checkpoint.atomic import PREFIX, SUFFIX, YOUNG, hold, sync_folder
 from ffnn_jax.checkpoint.folder import NAMES, File, Folder, Found
 from ffnn_jax.checkpoint.orbax_arrays import (
@@ -167,7 +167,7 @@ class ShardedCheckpoints(Folder):
         try:
             check_sums(file.path, mine)
             manifest = _parsed_manifest(file.path)
-        except (ValueError, OSError) as error:
+        except DAMAGED as error:
             raise CheckpointError(file.path, str(error)) from error
         return Found(manifest, functools.partial(self._restore, file.path, manifest["leaves"]))
 
@@ -201,6 +201,9 @@ def _parsed_manifest(folder: pathlib.Path) -> dict[str, Any]:
             f"it is of version {manifest['version']}, and this ffnn_jax reads up to {VERSION}: "
             "update it"
         )
+    for row in manifest["leaves"]:
+        if not isinstance(row["name"], str) or not isinstance(row["shape"], list):
+            raise ValueError("a leaf has no name or no shape")
     return manifest
 
 
