@@ -104,6 +104,15 @@ def test_restored_in_another_place(home, tmp_path):
     np.testing.assert_array_equal(shard.data, W[shard.index])
 
 
+def test_a_weak_type_in_its_place(tmp_path):
+    checkpoints, like = ShardedCheckpoints(tmp_path), jax.device_put(0.5, on(MESH))
+    checkpoints.save(0, jax.device_put(2.5, on(MESH)))
+    found = checkpoints.latest(like).tree
+    assert (jax.typeof(found), found.sharding) == (jax.typeof(like), like.sharding)
+    assert found.weak_type
+    assert found == 2.5
+
+
 def test_restored_on_one_device_and_in_numpy(tmp_path):
     checkpoints, _ = saved(tmp_path)
     assert checkpoints.latest(LIKE).tree["w"].devices() == {jax.devices()[0]}
