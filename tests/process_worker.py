@@ -26,7 +26,7 @@ def main(port: str, process: int, folder: pathlib.Path) -> None:
     own = slice(sum(ROWS[:process]), sum(ROWS[: process + 1]))
     x, y = x[own], y[own]
     net = ffnn.Network((4, 8, 3), activation="tanh", output="softmax")
-    mesh, optimizer = jax.make_mesh((2,), ("data",)), optax.adam(0.01)
+    mesh, optimizer = jax.make_mesh((2,), ("data",)), optax.sgd(0.05, momentum=0.9)
 
     def fit(x, epochs, seed=0, **options):
         return ffnn.fit(
@@ -36,6 +36,7 @@ def main(port: str, process: int, folder: pathlib.Path) -> None:
             optimizer=optimizer,
             batch_size=32,
             epochs=epochs,
+            validation=(x, y),
             mesh=mesh,
             **options,
         )
@@ -48,7 +49,7 @@ def main(port: str, process: int, folder: pathlib.Path) -> None:
         return "nothing"
 
     bad = np.where(process * (np.arange(len(x))[:, None] == 3), np.nan, x)
-    result = fit(x, 5, validation=(x, y))
+    result = fit(x, 5)
     seen = {
         "loss": result.history.loss.tolist(),
         "accuracy": result.history.validation_accuracy.tolist(),
