@@ -122,8 +122,10 @@ def init_state(
     layout = check_layout(net, mesh, placement)
     if layout is None:
         return _start(net, optimizer, key, params, dtype)
+    if params is not None:
+        params = jax.tree.map(partial(sharded.cast, dtype=dtype), tuple(params))
     with on(layout):
-        key, params = placed(layout, (key, None if params is None else tuple(params)))
+        key, params = placed(layout, (key, params))
         state = _compiled_start(net, optimizer, key, params, dtype, layout)
     return returned(layout, state)
 
@@ -231,7 +233,8 @@ def train_epoch(
       weights: (N,), as for `loss`. A batch of weight 0 has the loss 0.
       objective: as for `train_step`.
       accumulate: as for `train_step`; it divides batch_size.
-      mesh, placement: as for `fit`.
+      mesh, placement: as for `fit`. Arrays of NumPy go to the devices in each call; those that are
+        split by rows over `data` already, `NamedSharding(mesh, P("data"))`, stay where they are.
 
     Returns:
       (the next state, losses (⌈N/B⌉,), each before its step).
@@ -248,6 +251,7 @@ def train_epoch(
         _, x, y, weights = network.as_examples(net, state.params, x, y, weights)
         state, losses, _ = compiled_epoch(net, recipe, state, x, y, weights)
         return state, losses
+    assert recipe.split is not None
     with on(layout):
         dtype = state.params[0].W.dtype
         arrays = sharded.as_examples(net, layout, dtype, x, y, weights)

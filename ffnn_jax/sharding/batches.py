@@ -214,8 +214,12 @@ def summed(layout: Layout, lanes: Params) -> Params:
 
         before = [tuple(names) or None for names in others]
         after = [tuple(names + [DATA] * (i in cut)) or None for i, names in enumerate(others)]
-        specs = {"in_specs": PartitionSpec(DATA, *before), "out_specs": PartitionSpec(*after)}
-        total = jax.shard_map(over_devices, mesh=layout.auto, **specs)(t)
+        total = jax.shard_map(
+            over_devices,
+            mesh=layout.auto,
+            in_specs=PartitionSpec(DATA, *before),
+            out_specs=PartitionSpec(*after),
+        )(t)
         return jax.lax.with_sharding_constraint(total, layout.sharding(*spec))
 
     return jax.tree.map(one, lanes, layout.placement)
