@@ -3,7 +3,7 @@
 The three names are the same from jax 0.8 to 0.12; orbax and flax use the first as well.
 """
 
-import threading
+import ctypes
 
 
 def find_cluster(
@@ -32,17 +32,12 @@ def forget() -> None:
     """Lets the process end although others have died.
 
     At exit JAX waits for all processes to end, and aborts where one does not: here it finds
-    nothing to wait for. Its client and service, destroyed, would do the same; a thread that never
-    ends keeps them to the last.
+    nothing to wait for. Its client and service, destroyed, would do the same: each is given a
+    reference that nobody takes back. (No thread could keep them: from Python 3.12 on none can be
+    started at exit.)
     """
     from jax._src.distributed import global_state
 
-    names = ("preemption_sync_manager", "client", "service")
-    kept = [getattr(global_state, name) for name in names]
-    threading.Thread(target=_keep, args=(kept,), daemon=True, name="ffnn_jax end").start()
-    for name in names:
+    for name in ("preemption_sync_manager", "client", "service"):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(getattr(global_state, name)))
         setattr(global_state, name, None)
-
-
-def _keep(_) -> None:
-    threading.Event().wait()
