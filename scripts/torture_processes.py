@@ -56,6 +56,7 @@ def train(arguments: argparse.Namespace) -> None:
         num_processes=arguments.processes,
         process_id=arguments.process,
     )
+    print("+started", flush=True)
     import optax
 
     import ffnn_jax as ffnn
@@ -67,11 +68,7 @@ def train(arguments: argparse.Namespace) -> None:
         optimizer=optax.sgd(1e-2, momentum=0.9),
         batch_size=50,
         epochs=arguments.epochs,
-        mesh=jax.make_mesh(
-            (arguments.processes, 2),
-            ("data", "model"),
-            axis_types=(jax.sharding.AxisType.Auto,) * 2,
-        ),
+        mesh=jax.make_mesh((arguments.processes, 2), ("data", "model")),
         checkpoints=announced(arguments.folder),
         resume=True,
     )
@@ -96,7 +93,7 @@ def announced(folder: str) -> Any:
     class Announced(ShardedCheckpoints):
         def save(self, step, tree, **options):
             path = super().save(step, tree, **options)
-            print("saved", step, flush=True)
+            print("+saved", step, flush=True)
             return path
 
     return Announced(folder)
@@ -108,11 +105,8 @@ def whole(tree: Any) -> list[np.ndarray]:
     from jax.experimental import multihost_utils
 
     def gathered(leaf):
-        leaf = (
-            jax.random.key_data(leaf)
-            if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-            else leaf
-        )
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
         return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
 
     return [gathered(leaf) for leaf in jax.tree.leaves(tree)]
@@ -145,17 +139,21 @@ class Training:
     def said(self, i: int) -> str:
         return self.logs[i].read_text(errors="replace")
 
-    def saved(self) -> int:
-        """The last step whose save had returned, in any of them; 0 where none had."""
-        lines = [
+    def lines(self, first: str) -> list[list[str]]:
+        """The words of the whole lines that begin with that one, of all processes."""
+        said = [
             line.split() for i in range(len(self.logs)) for line in self.said(i).split("\n")[:-1]
         ]
-        return max((int(words[1]) for words in lines if words[:1] == ["saved"]), default=0)
+        return [words for words in said if words[:1] == [first]]
 
-    def wait_for_save(self) -> None:
-        """Until there is one more than none; RuntimeError where a process ended before."""
+    def saved(self) -> int:
+        """The last step whose save had returned, in any of them; 0 where none had."""
+        return max((int(words[1]) for words in self.lines("+saved")), default=0)
+
+    def wait_for(self, first: str, count: int) -> None:
+        """Until there are so many such lines; RuntimeError where a process ended before."""
         deadline = time.monotonic() + PATIENCE
-        while not self.saved():
+        while len(self.lines(first)) < count:
             if any(p.poll() is not None for p in self.processes) or time.monotonic() > deadline:
                 self.end()
                 raise RuntimeError("\n".join(self.said(i) for i in range(len(self.logs))))
@@ -221,21 +219,25 @@ def newest(folder: pathlib.Path) -> int:
 
 def kills(parent: pathlib.Path, count: int, draw: random.Random) -> dict[str, Any]:
     """Kills one of two, by turns, at random moments of one training that goes on each time."""
-    found, folder, slowest, committed = dict.fromkeys(BAD, 0), parent / "killed", 0.0, 0
+    found, folder, slowest, committed = dict.fromkeys((*BAD, "torn"), 0), parent / "killed", 0.0, 0
     for n in range(count):
         training = Training(folder, 2)
-        training.wait_for_save()
-        time.sleep(draw.random() * 2)
+        if n % 4 == 3:  # while they compile, read the checkpoint, or train
+            training.wait_for("+started", 2)
+            time.sleep(draw.random() * 5)
+        else:  # while they train or save
+            training.wait_for("+saved", 1)
+            time.sleep(draw.random() * 2)
         outcome = kill_one(training, (n + 1) % 2)
         slowest = max(slowest, outcome["seconds"])
         committed = max(committed, training.saved())
         found["hung"] += outcome["hung"]
         found["wrong"] += outcome["wrong"]
+        found["torn"] += any(p.name.startswith(".ffnn-") for p in folder.iterdir())
         found["unreadable"] += unreadable(folder)
         found["lost"] += newest(folder) < committed
-        say(
-            f"kill {n + 1}/{count}: epoch {newest(folder)}, survivor after {outcome['seconds']:.1f} s"
-        )
+        after = f"survivor after {outcome['seconds']:.1f} s"
+        say(f"kill {n + 1}/{count}: epoch {newest(folder)}, {after}")
     return {**found, "slowest": round(slowest, 1)}
 
 
@@ -259,7 +261,7 @@ def say(words: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--short", action="store_true", help="one kill, under a minute")
+    parser.add_argument("--short", action="store_true", help="one kill, about a minute")
     parser.add_argument("--kills", type=int, default=10, metavar="N")
     parser.add_argument("--seed", type=int, default=0)
     for name in ("process", "processes", "port", "epochs"):
@@ -278,7 +280,8 @@ def main() -> int:
     print("| kills | hung | wrong | unreadable | lost | silent | slowest survivor | |")
     print("|--:|--:|--:|--:|--:|--:|--:|---|")
     figures = " | ".join(str(found[what]) for what in BAD)
-    note = f"in the end epoch {last}: two processes bit for bit, one within {apart:.1e}"
+    note = f"{found['torn']} in the middle of a save; in the end epoch {last}: two processes bit "
+    note += f"for bit, one within {apart:.1e}"
     print(f"| {count} | {figures} | {found['slowest']} s | {note} |")
     seconds = round(time.perf_counter() - began)
     record = {"ok": not any(found[what] for what in BAD), "kills": count, **found, "last": last}

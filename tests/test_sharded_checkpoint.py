@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ffnn_jax.checkpoint import CheckpointError, ShardedCheckpoints, sums
+from ffnn_jax.checkpoint import CheckpointError, Checkpoints, ShardedCheckpoints, sums
 from ffnn_jax.checkpoint.atomic import PREFIX, SUFFIX
 from ffnn_jax.checkpoint.leaves import encode, named_leaves
 
@@ -102,6 +102,15 @@ def test_restored_in_another_place(home, tmp_path):
     np.testing.assert_array_equal(w, W)
     shard = w.addressable_shards[-1]
     np.testing.assert_array_equal(shard.data, W[shard.index])
+
+
+def test_a_weak_type_in_its_place(tmp_path):
+    checkpoints, like = ShardedCheckpoints(tmp_path), jax.device_put(0.5, on(MESH))
+    checkpoints.save(0, jax.device_put(2.5, on(MESH)))
+    found = checkpoints.latest(like).tree
+    assert (jax.typeof(found), found.sharding) == (jax.typeof(like), like.sharding)
+    assert found.weak_type
+    assert found == 2.5
 
 
 def test_restored_on_one_device_and_in_numpy(tmp_path):
@@ -218,10 +227,16 @@ def test_what_was_added_is_noticed(tmp_path):
         checkpoints.latest(LIKE)
 
 
-def test_a_manifest_of_a_later_version_is_refused(tmp_path):
+def test_a_manifest_that_is_none_of_ours_is_refused(tmp_path):
     checkpoints, path = saved(tmp_path)
     manifest = json.loads((path / "manifest.json").read_text())
-    for change, words in (({"version": 2}, "is of version 2"), ({"format": ""}, "not of the form")):
+    for change, words in (
+        ({"version": 2}, "is of version 2"),
+        ({"version": "2"}, "not supported"),
+        ({"format": ""}, "not of the format"),
+        ({"leaves": [{}]}, "name"),
+        ({"leaves": [{"name": "w", "shape": 1}]}, "a leaf has no name or no shape"),
+    ):
         (path / "manifest.json").write_text(json.dumps({**manifest, **change}))
         (path / sums.NAME).unlink()
         sums.write_sums(path, sums.digests(path, sums.listed(path)))
@@ -278,6 +293,15 @@ def test_nothing_there(tmp_path):
     assert checkpoints.latest(LIKE) is None
     assert checkpoints.best(LIKE) is None
     assert checkpoints.files() == []
+
+
+def test_the_other_kind_is_not_taken_for_nothing(tmp_path):
+    saved(tmp_path / "a")
+    Checkpoints(tmp_path / "b").save(1, {"w": W})
+    with pytest.raises(CheckpointError, match="it holds ShardedCheckpoints; read them as such"):
+        Checkpoints(tmp_path / "a").latest(LIKE)
+    with pytest.raises(CheckpointError, match="it holds Checkpoints; read them as such"):
+        ShardedCheckpoints(tmp_path / "b").files()
 
 
 def test_only_one_training_in_a_folder(tmp_path):
@@ -369,6 +393,13 @@ def test_all_is_on_the_disk_before_the_name(tmp_path, monkeypatch):
     before = {e.partition(SUFFIX)[2].strip("/") for e in events[:at]}
     assert before >= {p.relative_to(path).as_posix() for p in path.rglob("*")}
     assert events[at + 1 :] == [str(tmp_path)]
+
+
+def test_a_folder_that_not_every_process_sees(tmp_path, monkeypatch):
+    checkpoints, _ = saved(tmp_path)
+    monkeypatch.setattr(ShardedCheckpoints, "_begin", lambda *given: "elsewhere")
+    with pytest.raises(CheckpointError, match="not every process sees it"):
+        checkpoints.save(4, {"w": W})
 
 
 def test_without_orbax(tmp_path, monkeypatch):

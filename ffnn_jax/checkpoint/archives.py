@@ -8,14 +8,11 @@ step-0000000020-best.npz    after step 20, the best when it was saved
 import dataclasses
 import functools
 import pathlib
-import re
 from typing import Any
 
 from ffnn_jax.checkpoint.archive import read_archive, write_archive
-from ffnn_jax.checkpoint.folder import File, Folder, Found
+from ffnn_jax.checkpoint.folder import NAMES, File, Folder, Found
 from ffnn_jax.checkpoint.leaves import Leaf, encode, named_leaves, restore
-
-NAME = re.compile(r"step-(\d{10,18})(-best)?\.npz", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +42,8 @@ class Checkpoints(Folder):
       (4, [4, 4, 4])
     """
 
+    kind = "Checkpoints"
+
     def _encode(self, tree: Any) -> list[Leaf]:
         return [encode(name, leaf) for name, leaf in named_leaves(tree)]
 
@@ -61,7 +60,9 @@ class Checkpoints(Folder):
 
     def _parsed(self, names: list[str]) -> list[File]:
         folder = pathlib.Path(self.folder)
-        matches = [(match, folder / name) for name in names if (match := NAME.fullmatch(name))]
+        matches = [
+            (match, folder / name) for name in names if (match := NAMES[self.kind].fullmatch(name))
+        ]
         files = [File(int(m[1]), m[2] is not None, path) for m, path in matches]
         return sorted((file for file in files if not file.path.is_dir()), reverse=True)
 

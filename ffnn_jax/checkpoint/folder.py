@@ -9,8 +9,9 @@ import dataclasses
 import functools
 import os
 import pathlib
+import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from ffnn_jax import checks
 from ffnn_jax.checkpoint.archive import CheckpointError
@@ -18,6 +19,10 @@ from ffnn_jax.checkpoint.atomic import hold, sync_folder
 from ffnn_jax.checkpoint.model import check_metadata, metadata_of
 
 LARGEST_STEP = 10**18 - 1
+NAMES = {  # of the checkpoints of each class
+    "Checkpoints": re.compile(r"step-(\d{10,18})(-best)?\.npz", re.ASCII),
+    "ShardedCheckpoints": re.compile(r"step-(\d{10,18})(-best)?(?:\.(\d{1,9}))?", re.ASCII),
+}
 LISTINGS = 20  # how often a folder is looked at again, whose files were replaced meanwhile
 T = TypeVar("T")
 
@@ -64,6 +69,8 @@ class Found(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class Folder:
     """What every kind of folder has: see `Checkpoints` and `ShardedCheckpoints`."""
+
+    kind: ClassVar[str]  # a name of NAMES
 
     folder: str | os.PathLike[str]
     keep: int = dataclasses.field(default=3, kw_only=True)
@@ -132,8 +139,19 @@ class Folder:
         return self._restored(lambda: [file for file in self.files() if file.best], like)
 
     def files(self) -> list[File]:
-        """The checkpoints that are there by their names, the newest first."""
-        return self._parsed(self._first(self._names))
+        """The checkpoints that are there by their names, the newest first.
+
+        Raises:
+          CheckpointError: there are some of the other kind.
+          OSError: the folder cannot be read.
+        """
+        names = self._first(self._names)
+        for kind, pattern in NAMES.items():
+            if kind != self.kind and any(map(pattern.fullmatch, names)):
+                raise CheckpointError(
+                    self.folder, f"it holds {kind}; read them as such, or take another folder"
+                )
+        return self._parsed(names)
 
     def newest(self, files: list[File]) -> Found | None:
         """The first of the files that verifies, and a line for each before it.

@@ -148,13 +148,14 @@ def _described(name: str, value: Any) -> Described:
 
 
 def _storable(values: Any) -> Any:
-    """An array as orbax takes it: one that only this process has, as NumPy.
+    """An array as orbax takes it: one that each process has for itself as NumPy.
 
-    Of such the first process writes its own.
+    Of such, the first process writes its own.
     """
-    if isinstance(values, jax.Array) and (values.is_fully_addressable and jax.process_count() > 1):
-        return np.asarray(values)
-    return values
+    if not isinstance(values, jax.Array):
+        return values
+    alone = values.is_fully_addressable and jax.process_count() > 1
+    return np.asarray(values) if alone else values
 
 
 def _size(row: dict[str, Any]) -> int:

@@ -28,9 +28,9 @@ from typing import Any, TypeVar
 
 import jax
 
-from ffnn_jax.checkpoint.archive import CheckpointError, libraries
+from ffnn_jax.checkpoint.archive import DAMAGED, CheckpointError, libraries
 from ffnn_jax.checkpoint.atomic import PREFIX, SUFFIX, YOUNG, hold, sync_folder
-from ffnn_jax.checkpoint.folder import File, Folder, Found
+from ffnn_jax.checkpoint.folder import NAMES, File, Folder, Found
 from ffnn_jax.checkpoint.orbax_arrays import (
     Described,
     check_rows,
@@ -46,7 +46,6 @@ from ffnn_jax.checkpoint.together import each, first, own
 FORMAT = "ffnn_jax sharded checkpoint"
 VERSION = 1  # every version from 1 on is read
 MANIFEST, ARRAYS = "manifest.json", "arrays"
-NAME = re.compile(r"step-(\d{10,18})(-best)?(?:\.(\d{1,9}))?", re.ASCII)
 WRITER = re.compile(r"(?:^|/)(?:ocdbt\.)?process_(\d+)(?:/|$)", re.ASCII)
 T = TypeVar("T")
 
@@ -84,6 +83,8 @@ class ShardedCheckpoints(Folder):
       >>> restored.step, restored.tree["w"].tolist()
       (4, [0.0, 1.0, 2.0])
     """
+
+    kind = "ShardedCheckpoints"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -148,7 +149,9 @@ class ShardedCheckpoints(Folder):
 
     def _parsed(self, names: list[str]) -> list[File]:
         folder = pathlib.Path(self.folder)
-        matches = [(match, folder / name) for name in names if (match := NAME.fullmatch(name))]
+        matches = [
+            (match, folder / name) for name in names if (match := NAMES[self.kind].fullmatch(name))
+        ]
         files = [File(int(m[1]), m[2] is not None, path) for m, path in matches]
         return sorted(files, key=lambda file: (file.step, _number(file)), reverse=True)
 
@@ -164,7 +167,7 @@ class ShardedCheckpoints(Folder):
         try:
             check_sums(file.path, mine)
             manifest = _parsed_manifest(file.path)
-        except (ValueError, OSError) as error:
+        except DAMAGED as error:
             raise CheckpointError(file.path, str(error)) from error
         return Found(manifest, functools.partial(self._restore, file.path, manifest["leaves"]))
 
@@ -198,6 +201,9 @@ def _parsed_manifest(folder: pathlib.Path) -> dict[str, Any]:
             f"it is of version {manifest['version']}, and this ffnn_jax reads up to {VERSION}: "
             "update it"
         )
+    for row in manifest["leaves"]:
+        if not isinstance(row["name"], str) or not isinstance(row["shape"], list):
+            raise ValueError("a leaf has no name or no shape")
     return manifest
 
 
@@ -215,7 +221,7 @@ def _writer(name: str) -> int:
 
 def _number(file: File) -> int:
     """How many checkpoints of the same step there were before it."""
-    match = NAME.fullmatch(file.path.name)
+    match = NAMES[ShardedCheckpoints.kind].fullmatch(file.path.name)
     return int(match[3] or 0) if match else 0
 
 

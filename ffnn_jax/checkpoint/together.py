@@ -5,7 +5,7 @@ Every process calls the same function at the same point. With one process there 
 
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 
@@ -32,7 +32,7 @@ def own(folder: str | os.PathLike[str], work: Callable[[], T]) -> T:
             raise error
         if words is not None:
             raise CheckpointError(folder, f"process {process}: {words}")
-    return value  # type: ignore[return-value]
+    return value
 
 
 def each(folder: str | os.PathLike[str], work: Callable[[], T]) -> list[T]:
@@ -42,10 +42,11 @@ def each(folder: str | os.PathLike[str], work: Callable[[], T]) -> list[T]:
 
 def first(folder: str | os.PathLike[str], work: Callable[[], T]) -> T:
     """What the work gave in the first process, which alone does it. Raises as `own`."""
-    return each(folder, work if jax.process_index() == 0 else _nothing)[0]
+    values: list[Any] = each(folder, work if jax.process_index() == 0 else _nothing)
+    return values[0]
 
 
-def _outcome(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+def _outcome(work: Callable[[], T]) -> tuple[Any, Exception | None]:
     try:
         return work(), None
     except Exception as error:

@@ -4,10 +4,11 @@ Each number of an array, taken as its bits w, is mixed with its column j, and ea
 number r, and all is summed modulo 2³²: addition of integers is exact and knows no order, so that
 every layout gives the same sum, and what has to be moved is one number for each row.
 
-  f = Σ_r m(ρ_r ⊕ m(r + s))        ρ_r = m(… m(m(Σ_j m(w_rj ⊕ m(j + s))) + Σ_j …) …)
+  ρ_r ← m(ρ_r + Σ_j m(w_rj ⊕ m(j + s)))      from 0, for each of the arrays that share the rows
+  f   = Σ_r m(ρ_r ⊕ m(r + s))
 
-with a ρ_r over all arrays that share the rows, m the mixing of MurmurHash3 (A. Appleby, fmix32),
-and two seeds s: 64 bits. It tells what was changed by mistake, not what somebody made to fit.
+m is the mixing of MurmurHash3 (A. Appleby, fmix32), and there are two seeds s: 64 bits. It tells
+what was changed by mistake, not what somebody made to fit.
 """
 
 import functools
