@@ -13,7 +13,7 @@ from test_ensemble import KEYS, RATES, STOPPING, M, fit, fit_many
 from test_training import NET, SGD, _standard_promotion, data  # noqa: F401
 
 import ffnn_jax as ffnn
-from ffnn_jax.ensemble import inputs, many, members
+from ffnn_jax.ensemble import devices, inputs, many, members
 from ffnn_jax.epochs import Data
 from ffnn_jax.training import Recipe
 
@@ -88,6 +88,22 @@ def test_each_has_its_own_data_on_its_own_device(kind):
         assert {shard.data.shape[0] for shard in leaf.addressable_shards} == {2}
 
 
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+def test_members_and_rows(own):
+    """3 networks on 2 × 2 devices; no batch, and no set of data, divides."""
+    kinds = (AxisType.Explicit, AxisType.Auto)
+    mesh = jax.make_mesh((2, 2), ("member", "data"), axis_types=kinds)
+    options = {"keys": KEYS[:3], "epochs": 4, "batch_size": 15, "patience": 1}
+    options |= {"optimizer": optax.sgd, "learning_rates": [0.1, 1.0, 1e38]}
+    x, y = data(49)
+    options |= {"data": (x, y), "validation": data(21, seed=1)}
+    if own:
+        options["data"] = tuple(np.stack([t, t[::-1], t]) for t in (x, y))
+        options["weights"] = np.random.default_rng(0).uniform(0.5, 2, (3, 49))
+        options["validation_weights"] = np.linspace(0, 1, 21)
+    assert_as_without(fit_many(mesh=mesh, **options), fit_many(**options))
+
+
 def test_data_are_sent_to_the_devices_of_their_members():
     x, y = np.arange(120.0).reshape(5, 6, 4), np.zeros((5, 6, 3))
     mesh, params = mesh_of(), ffnn.init(NET, jax.random.key(0))
@@ -101,7 +117,7 @@ def test_data_are_sent_to_the_devices_of_their_members():
 
 def compiled_for(mesh, optimizer):
     """The program of the loop, as `fit_many` compiles it for 8 members, of which 3 fill up."""
-    keys = inputs.split(mesh, KEYS)
+    keys = devices.split(mesh, KEYS)
     runs = members.start_many(NET, optimizer, keys, None, True, mesh)
     arrays = inputs.arrays(NET, ffnn.init(NET, keys[0]), data(), None, mesh)
     own, shared = inputs.own_and_shared(Data(*arrays, *arrays))

@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from ffnn_jax import checks, network
-from ffnn_jax.ensemble.devices import split, whole
+from ffnn_jax.ensemble.devices import Rows, with_rows
 from ffnn_jax.epochs import Data
 from ffnn_jax.fitting import check_dataset
 from ffnn_jax.network import Network, Params
@@ -106,13 +106,18 @@ def _check_weights(argument: str, weights: Any, examples: int, members: int) -> 
 
 
 def arrays(
-    net: Network, params: Params, data: tuple[Any, Any], weights: Any, mesh: Mesh | None
+    net: Network,
+    params: Params,
+    data: tuple[Any, Any],
+    weights: Any,
+    mesh: Mesh | None,
+    rows: Rows | None = None,
 ) -> tuple[Any, Any, Any]:
     """x, y and weights as arrays of JAX, on a mesh in their places; params are as of one member."""
-    data = (split if np.ndim(data[0]) == 3 else whole)(mesh, data)
+    data = with_rows(mesh, rows, data, own=np.ndim(data[0]) == 3)
     x, y = network.as_examples(net, params, *data, None)[1:3]
     if weights is not None:
-        weights = (split if np.ndim(weights) == 2 else whole)(mesh, weights)
+        weights = with_rows(mesh, rows, weights, own=np.ndim(weights) == 2)
         weights = checks.to_jax(weights, network.at_least_float32(x.dtype))
     return x, y, weights
 

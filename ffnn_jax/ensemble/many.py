@@ -19,11 +19,13 @@ from jax.typing import ArrayLike
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
 from ffnn_jax.ensemble.devices import (
+    Rows,
     check_member_mesh,
     filling,
+    layout_of,
     of_member,
     on,
-    on_a_device,
+    on_a_place,
     returned,
     split,
 )
@@ -41,7 +43,8 @@ from ffnn_jax.epochs import Data, Row, Run, drive
 from ffnn_jax.fitting import Fit, Progress, check_not_traced, check_stopping, interruption
 from ffnn_jax.history import History, history_of
 from ffnn_jax.network import Network, Params
-from ffnn_jax.training import Objective, TrainState, check_recipe
+from ffnn_jax.sharding.examples import split_of
+from ffnn_jax.training import Objective, Recipe, TrainState, recipe_on
 
 
 class FitMany(NamedTuple):
@@ -130,9 +133,10 @@ def fit_many(
       min_delta: as for `fit`.
       group_size: how many members share one batched computation, the groups one after another; M
         is `jax.vmap` of all, 1 `jax.lax.map`. None: chosen by the width of the network. On a mesh,
-        of the members of one device.
-      mesh: devices to split the members over, along its axis `member`, of any type; each has
-        ⌈M / D⌉ of them, and the data that they share. None: all on one device.
+        of those of one place along `member`.
+      mesh: devices to split the members over, D along its axis `member`; each has ⌈M / D⌉ of
+        them, and the data that they share. With an axis `data` too, several devices share the
+        rows of a member's batches, as in `fit`. Axes of any type. None: all on one device.
       progress: as for `fit`.
 
     Returns:
@@ -142,7 +146,8 @@ def fit_many(
     Raises:
       TypeError, ValueError: as `fit`; keys that are no array of keys; learning_rates of another
         length, not above 0, or without a function to take them; data, weights or validation with
-        another leading M; group_size < 1; a mesh that is none, or has another axis than `member`.
+        another leading M; group_size < 1; a mesh that is none, has no axis `member`, or another
+        than that and `data`; a batch smaller than the axis `data`.
 
     Example:
       Four learning rates at once, and the best of them:
@@ -168,13 +173,14 @@ def fit_many(
     given = (data, keys, weights, validation, validation_weights, learning_rates)
     check_not_traced("fit_many", given)
     x, y = check_data("data", net, data, weights, members)
-    recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, x_of_one(x))
+    layout = layout_of(net, auto)
+    recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x_of_one(x))
     if validation is not None:
         validation = check_data("validation", net, validation, validation_weights, members)
     elif validation_weights is not None:
         raise ValueError("validation_weights: expected None without validation")
     if group_size is None:
-        group_size = group_size_for(net, on_a_device(auto, members))
+        group_size = group_size_for(net, on_a_place(auto, members))
     else:
         group_size = checks.check_positive_int("group_size", group_size)
     with on(auto):
@@ -183,7 +189,7 @@ def fit_many(
         if auto is not None:
             runs = runs._replace(stopped=filling(auto, members))
         looked_at = None if validation is None else (*validation, validation_weights)
-        own, shared = own_and_shared(_data_of(net, runs, (x, y, weights), looked_at, auto))
+        own, shared = own_and_shared(_data_of(net, recipe, runs, (x, y, weights), looked_at, auto))
 
     def call(runs, count):
         each = (runs, rates, own)
@@ -202,12 +208,27 @@ def fit_many(
 
 
 def _data_of(
-    net: Network, runs: Run, examples: Any, looked_at: Any | None, mesh: Mesh | None
+    net: Network,
+    recipe: Recipe,
+    runs: Run,
+    examples: Any,
+    looked_at: Any | None,
+    mesh: Mesh | None,
 ) -> Data:
     """Checked (x, y, weights), and those to look at or None, as the compiled loop has them."""
     one = jax.tree.map(lambda t: np.zeros(t.shape[1:], t.dtype), runs.state.params)
-    held_out = () if looked_at is None else arrays(net, one, looked_at[:2], looked_at[2], mesh)
-    return Data(*arrays(net, one, examples[:2], examples[2], mesh), *held_out)
+    layout, rows = recipe.layout, None
+    if layout is not None and recipe.split is not None:
+        rows = Rows(layout, recipe.split)
+    data = Data(*arrays(net, one, examples[:2], examples[2], mesh, rows))
+    if looked_at is None:
+        return data
+    x, y, weights = looked_at
+    if layout is not None:
+        rows = Rows(layout, split_of(layout, x_of_one(x)))
+        if weights is None and rows.split.rows < rows.split.length:
+            weights = np.ones(rows.split.rows, np.float32)  # and 0 where they are filled up
+    return Data(*data[:3], *arrays(net, one, (x, y), weights, mesh, rows))
 
 
 def _result(runs: Run, history: History) -> FitMany:

@@ -88,6 +88,7 @@ def fetch(layout: Layout, tree: Any, rows: jax.Array, *, whole: bool = False) ->
         mesh=layout.auto,
         in_specs=(PartitionSpec(DATA), PartitionSpec()),
         out_specs=PartitionSpec() if whole else PartitionSpec(None, DATA),
+        axis_names=layout.free_axes,
     )
     return jax.tree.map(lambda t: take(t, rows), tree)
 
@@ -215,7 +216,8 @@ def summed(layout: Layout, lanes: Params) -> Params:
         before = [tuple(names) or None for names in others]
         after = [tuple(names + [DATA] * (i in cut)) or None for i, names in enumerate(others)]
         specs = {"in_specs": PartitionSpec(DATA, *before), "out_specs": PartitionSpec(*after)}
-        total = jax.shard_map(over_devices, mesh=layout.auto, **specs)(t)
+        here = {"mesh": layout.auto, "axis_names": layout.free_axes}
+        total = jax.shard_map(over_devices, **here, **specs)(t)
         return jax.lax.with_sharding_constraint(total, layout.sharding(*spec))
 
     return jax.tree.map(one, lanes, layout.placement)
