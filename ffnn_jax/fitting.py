@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
-from ffnn_jax.checkpoint import Checkpoints
+from ffnn_jax.checkpoint import Checkpoints, ShardedCheckpoints
 from ffnn_jax.epochs import (
     Data,
     Row,
@@ -34,7 +34,9 @@ from ffnn_jax.epochs import (
 from ffnn_jax.history import History, history_of, records_of
 from ffnn_jax.losses import Loss, is_cross_entropy
 from ffnn_jax.network import Network, Params
+from ffnn_jax.processes import all_or_none, hearing, peers
 from ffnn_jax.resuming import check_keeping, check_not_beyond, identity_of, keeping
+from ffnn_jax.sharding.alike import agree_on, is_joint
 from ffnn_jax.sharding.examples import as_examples, split_of, spread
 from ffnn_jax.sharding.placement import Placement, check_layout, on, placed, put, returned
 from ffnn_jax.streaming import Stream
@@ -103,7 +105,7 @@ def fit(
     patience: int | None = None,
     min_delta: float = 0.0,
     progress: bool | None = None,
-    checkpoints: Checkpoints | None = None,
+    checkpoints: Checkpoints | ShardedCheckpoints | None = None,
     resume: bool = False,
     on_epochs: Callable[[list[dict[str, Any]], Params], Any] | None = None,
     compiler_options: Mapping[str, Any] | None = None,
@@ -141,10 +143,10 @@ def fit(
       min_delta: what an improvement has to exceed, at least 0.
       progress: whether to show a line on stderr; None: only where stderr is a terminal.
       checkpoints: where everything is saved, every so many epochs and at the end. The folder is
-        locked until `fit` returns.
+        locked until `fit` returns. Of several processes ShardedCheckpoints.
       resume: whether to go on from the newest checkpoint that verifies, with the same arguments as
-        before, but for epochs, which may be more: bit for bit as if it had never stopped. Where
-        there is none, the fit starts anew.
+        before, but for epochs, which may be more: bit for bit as if it had never stopped. mesh and
+        placement may be others too; then up to rounding. Where there is none, the fit starts anew.
       on_epochs: called after each call of the compiled loop, before it is saved: with a list of
         {"epoch" (from 1), "loss", "validation_loss", "validation_accuracy" (None where there is
         none), "seconds"}, one for each epoch, and the parameters after the last of them. After a
@@ -181,26 +183,44 @@ def fit(
       True
     """
     _check_start(net, optimizer, key, state)
+    layout = check_layout(net, mesh, placement)
     epochs = checks.check_positive_int("epochs", epochs)
     checks.check_switch("progress", progress)
     stopping = check_stopping(patience, min_delta)
-    check_keeping(checkpoints, resume, on_epochs)
-    layout = check_layout(net, mesh, placement)
+    check_keeping(checkpoints, resume, on_epochs, layout)
     begin, run_compiled = _programs(check_compiler_options(compiler_options))
     dtype = np.dtype(np.float32)  # of the parameters
     if state is not None:
         dtype = checks.check_params(net.sizes, state.params)
     check_not_traced("fit", (data, weights, key, state))
-    x, y = check_dataset("data", net, data, weights, dtype)
+    with all_or_none("fit", joint=is_joint(layout)):
+        x, y = check_dataset("data", net, data, weights, dtype)
+        if validation is not None:
+            validation = check_dataset("validation", net, validation, None, dtype)
+    if layout is not None and is_joint(layout):
+        agree_on(
+            "fit",
+            net,
+            layout,
+            (x, y, weights, validation),
+            batch_size=batch_size,
+            epochs=epochs,
+            accumulate=accumulate,
+            patience=patience,
+            min_delta=min_delta,
+            objective=objective,
+            key=key,
+            checkpoints=type(checkpoints).__name__,
+            resume=resume,
+        )
     recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x)
-    if validation is not None:
-        validation = check_dataset("validation", net, validation, None, dtype)
-    if layout is None:
-        now = state or begin(net, optimizer, jnp.asarray(key))
-        arrays = _data_of(net, now.params, (x, y, weights), validation)
-    else:
-        now = state or begin(net, optimizer, key, mesh=mesh, placement=layout.placement)
-        arrays = _spread_data_of(net, recipe, dtype, (x, y, weights), validation)
+    with peers("fit"):
+        if layout is None:
+            now = state or begin(net, optimizer, jnp.asarray(key))
+            arrays = _data_of(net, now.params, (x, y, weights), validation)
+        else:
+            now = state or begin(net, optimizer, key, mesh=mesh, placement=layout.placement)
+            arrays = _spread_data_of(net, recipe, dtype, (x, y, weights), validation)
     run = start(now, patience is not None)
 
     def call(run, count):
@@ -209,7 +229,7 @@ def fit(
 
     def identity():
         begun = key if state is None else state
-        return identity_of(net, recipe, arrays, stopping, begun, now, compiler_options)
+        return identity_of(net, recipe, arrays, stopping, begun, now, compiler_options, checkpoints)
 
     def after(run, tables):
         line.show(run, tables)
@@ -218,14 +238,22 @@ def fit(
             on_epochs(records, returned(layout, run.state.params))
         keeper.save(run, tables)
 
-    with keeping(checkpoints, resume, run, identity) as keeper:
+    told = hearing(joint=is_joint(layout), saves=checkpoints is not None)
+    with keeping(checkpoints, resume, run, identity) as keeper, told as heard, peers("fit"):
         check_not_beyond(epochs, keeper)
         run = keeper.run if layout is None else placed(layout, keeper.run)
         with Progress(epochs, progress, _words, done=keeper.saved) as line:
             run, tables, interrupted = drive(
-                call, run, epochs, after, before=keeper.tables, every=keeper.every
+                call,
+                run,
+                epochs,
+                after,
+                before=keeper.tables,
+                every=keeper.every,
+                agreed=heard.agreed,
             )
         keeper.save(run, tables, last=True)
+        heard.end()
     if interrupted:
         warnings.warn(interruption("fit", int(run.epochs), epochs), stacklevel=2)
     result = fit_of(returned(layout, run), history_of(tables, int(run.epochs)))
