@@ -10,7 +10,7 @@ an axis `data` a place is several devices, which share the rows of the batches a
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +19,18 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ffnn_jax.network import Network
-from ffnn_jax.sharding.examples import Split, spread
+from ffnn_jax.sharding.examples import Split
 from ffnn_jax.sharding.placement import (
     DATA,
     MEMBER,
     Layout,
     automatic,
+    check_batches,
     check_mesh,
     placement,
     put,
 )
+from ffnn_jax.training import Recipe
 
 
 def check_member_mesh(mesh: Any) -> Mesh | None:
@@ -42,10 +44,23 @@ def check_member_mesh(mesh: Any) -> Mesh | None:
 
 
 def layout_of(net: Network, mesh: Mesh | None) -> Layout | None:
-    """Of the devices that share one batch; None where each batch is on one device."""
-    if mesh is None or mesh.shape.get(DATA, 1) == 1:
-        return None
-    return Layout(mesh, placement(net, mesh))
+    """The mesh, with the parameters of each member whole on the devices of its place."""
+    return None if mesh is None else Layout(mesh, placement(net, mesh))
+
+
+def on_rows(layout: Layout | None, recipe: Recipe, examples: int) -> Recipe:
+    """The recipe where the devices of a place share the rows of each batch."""
+    if layout is None or layout.data_size == 1:
+        return recipe
+    check_batches(layout, recipe.batch_size)
+    length = rows_on(layout.mesh, examples)
+    return recipe._replace(layout=layout, split=Split(examples, length or examples))
+
+
+def rows_on(mesh: Mesh | None, examples: int) -> int | None:
+    """To how many rows data are filled up where they lie split over `data`; None: they do not."""
+    parts = 1 if mesh is None else mesh.shape.get(DATA, 1)
+    return None if parts == 1 else -(-examples // parts) * parts
 
 
 def on(mesh: Mesh | None) -> contextlib.AbstractContextManager[Any]:
@@ -58,9 +73,9 @@ def on_a_place(mesh: Mesh | None, members: int) -> int:
     return members if mesh is None else -(-members // mesh.shape[MEMBER])
 
 
-def filling(mesh: Mesh, members: int) -> jax.Array:
-    """(D ⌈M / D⌉,), True for what only fills up the last places, each with its own part."""
-    return split(mesh, np.arange(mesh.shape[MEMBER] * on_a_place(mesh, members)) >= members)
+def filling(mesh: Mesh, members: int) -> np.ndarray:
+    """(D ⌈M / D⌉,), True for what only fills up the last places."""
+    return np.arange(mesh.shape[MEMBER] * on_a_place(mesh, members)) >= members
 
 
 def split(mesh: Mesh | None, tree: Any, rows: int | None = None) -> Any:
@@ -71,8 +86,7 @@ def split(mesh: Mesh | None, tree: Any, rows: int | None = None) -> Any:
     Args:
       mesh: the mesh, or None for no change.
       tree: the arrays.
-      rows: None; or for arrays (M, N, …) whose rows lie split over `data`, to how many rows they
-        are filled up with 0.
+      rows: for arrays (M, N, …) what `rows_on` says.
     """
     if mesh is None:
         return tree
@@ -81,12 +95,9 @@ def split(mesh: Mesh | None, tree: Any, rows: int | None = None) -> Any:
     def placed(t: Any) -> jax.Array:
         count = mesh.shape[MEMBER] * on_a_place(mesh, t.shape[0])
         numbers = np.minimum(np.arange(count), t.shape[0] - 1)  # the last member repeated
-        if rows is not None and rows > t.shape[1]:
-            pad = jnp.pad if isinstance(t, jax.Array) else np.pad
-            t = pad(t, [(0, 0), (0, rows - t.shape[1]), *[(0, 0)] * (t.ndim - 2)])
+        t = _filled_up(t, 1, rows)
         if isinstance(t, jax.Array):
             return put(t if count == t.shape[0] else t[numbers], home)
-        t = as_numpy(t)
         return jax.make_array_from_callback(
             (count, *t.shape[1:]), home, lambda index: t[(numbers[index[0]], *index[1:])]
         )
@@ -94,36 +105,23 @@ def split(mesh: Mesh | None, tree: Any, rows: int | None = None) -> Any:
     return jax.tree.map(placed, tree)
 
 
-def whole(mesh: Mesh | None, tree: Any) -> Any:
-    """Arrays that all members share, on every device."""
+def whole(mesh: Mesh | None, tree: Any, rows: int | None = None) -> Any:
+    """Arrays that all members share, on every place; rows for arrays (N, …) as for `split`."""
     if mesh is None:
         return tree
-    home = NamedSharding(mesh, P())
-    return jax.tree.map(lambda t: put(as_numpy(t), home), tree)
+    home = NamedSharding(mesh, P() if rows is None else P(DATA))
+    return jax.tree.map(lambda t: put(_filled_up(t, 0, rows), home), tree)
 
 
-class Rows(NamedTuple):
-    """How the rows of data lie over the axis `data`."""
-
-    layout: Layout
-    split: Split
-
-
-def with_rows(mesh: Mesh | None, rows: Rows | None, tree: Any, *, own: bool) -> Any:
-    """Arrays of which each member has its own, (M, N, …), or which all share, (N, …), placed."""
-    if own:
-        return split(mesh, tree, None if rows is None else rows.split.length)
-    if rows is None:
-        return whole(mesh, tree)
-    return spread(rows.layout, rows.split, jax.tree.map(as_numpy, tree))
-
-
-def as_numpy(t: Any) -> Any:
-    """An array of JAX as it is; others with a dtype that JAX has: float64 may be float32 there."""
-    if isinstance(t, jax.Array):
+def _filled_up(t: Any, axis: int, rows: int | None) -> Any:
+    """The axis filled up with 0 to so many rows; what is no array of JAX has a dtype of JAX."""
+    if not isinstance(t, jax.Array):
+        t = np.asarray(t)
+        t = t.astype(jax.dtypes.canonicalize_dtype(t.dtype), copy=False)
+    if rows is None or rows == t.shape[axis]:
         return t
-    t = np.asarray(t)
-    return t.astype(jax.dtypes.canonicalize_dtype(t.dtype), copy=False)
+    pad = jnp.pad if isinstance(t, jax.Array) else np.pad
+    return pad(t, [(0, rows - n if i == axis else 0) for i, n in enumerate(t.shape)])
 
 
 def on_each_place(
@@ -155,15 +153,24 @@ def returned(mesh: Mesh | None, tree: Any, members: int) -> Any:
 
 
 def of_member(t: jax.Array, i: int) -> jax.Array:
-    """t[i], on one device if it is split over the devices of this process.
+    """t[i], on one device if t is split over devices of this process alone.
 
     On Explicit axes, t[i] of a t that is split is an error.
     """
-    if len(t.sharding.device_set) == 1 or not t.is_fully_addressable:
+    if len(t.sharding.device_set) == 1:
         return t[i]
+    if not t.is_fully_addressable:
+        return whole(t.sharding.mesh, t)[i]
     i = i % t.shape[0]
     for shard in t.addressable_shards:
         start, stop, _ = shard.index[0].indices(t.shape[0])
         if start <= i < stop:
             return jax.device_put(shard.data[i - start], t.addressable_shards[0].device)
     raise AssertionError("no device has this member")
+
+
+def on_host(mesh: Mesh | None, tree: Any) -> Any:
+    """The values, in every process: of several, each is sent what the others have."""
+    if mesh is not None and not NamedSharding(mesh, P()).is_fully_addressable:
+        tree = whole(mesh, tree)
+    return jax.tree.map(np.asarray, tree)
