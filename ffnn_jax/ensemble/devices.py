@@ -10,6 +10,7 @@ an axis `data` a place is several devices, which share the rows of the batches a
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -97,7 +98,7 @@ def split(mesh: Mesh | None, tree: Any, rows: int | None = None) -> Any:
         numbers = np.minimum(np.arange(count), t.shape[0] - 1)  # the last member repeated
         t = _filled_up(t, 1, rows)
         if isinstance(t, jax.Array):
-            return put(t if count == t.shape[0] else t[numbers], home)
+            return _at(t if count == t.shape[0] else t[numbers], home)
         return jax.make_array_from_callback(
             (count, *t.shape[1:]), home, lambda index: t[(numbers[index[0]], *index[1:])]
         )
@@ -110,7 +111,18 @@ def whole(mesh: Mesh | None, tree: Any, rows: int | None = None) -> Any:
     if mesh is None:
         return tree
     home = NamedSharding(mesh, P() if rows is None else P(DATA))
-    return jax.tree.map(lambda t: put(_filled_up(t, 0, rows), home), tree)
+    return jax.tree.map(lambda t: _at(_filled_up(t, 0, rows), home), tree)
+
+
+def _at(t: Any, home: NamedSharding) -> jax.Array:
+    """`put`, also of an array of several processes that has to be sent from one to another."""
+    if isinstance(t, jax.Array) and not t.is_fully_addressable:
+        return jax.jit(_same, out_shardings=home)(t)
+    return put(t, home)
+
+
+def _same(t: jax.Array) -> jax.Array:
+    return t
 
 
 def _filled_up(t: Any, axis: int, rows: int | None) -> Any:
@@ -148,8 +160,13 @@ def returned(mesh: Mesh | None, tree: Any, members: int) -> Any:
     if mesh is None:
         return tree
     if members % mesh.shape[MEMBER]:
-        tree = jax.tree.map(lambda t: t[:members], whole(automatic(mesh), tree))
-    return jax.tree.map(lambda t: jax.device_put(t, NamedSharding(mesh, t.sharding.spec)), tree)
+        tree = _first(tree, members, NamedSharding(automatic(mesh), P()))
+    return jax.tree.map(lambda t: put(t, NamedSharding(mesh, t.sharding.spec)), tree)
+
+
+@partial(jax.jit, static_argnames=("members", "home"))
+def _first(tree, members, home):
+    return jax.tree.map(lambda t: jax.lax.with_sharding_constraint(t[:members], home), tree)
 
 
 def of_member(t: jax.Array, i: int) -> jax.Array:
@@ -160,7 +177,8 @@ def of_member(t: jax.Array, i: int) -> jax.Array:
     if len(t.sharding.device_set) == 1:
         return t[i]
     if not t.is_fully_addressable:
-        return whole(t.sharding.mesh, t)[i]
+        mesh = automatic(t.sharding.mesh)
+        return whole(mesh, put(t, NamedSharding(mesh, t.sharding.spec)))[i]
     i = i % t.shape[0]
     for shard in t.addressable_shards:
         start, stop, _ = shard.index[0].indices(t.shape[0])

@@ -193,7 +193,8 @@ def fit_many(
     if layout is not None and is_joint(layout):
         numbers = {"batch_size": batch_size, "epochs": epochs, "accumulate": accumulate}
         numbers |= {"patience": patience, "min_delta": min_delta, "group_size": group_size}
-        numbers["values of data"] = fingerprints(given[:1] + given[2:])
+        numbers["values of data"] = fingerprints((data, weights, validation, validation_weights))
+        numbers["values of learning_rates"] = fingerprints(rates)
         agree_on("fit_many", net, layout, (), keys=keys, objective=objective, **numbers)
     with peers("fit_many"), on(auto):
         keys, rates = split(auto, (jnp.asarray(keys), rates))
