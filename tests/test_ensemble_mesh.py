@@ -53,6 +53,8 @@ def assert_as_without(found, expected):
     np.testing.assert_array_equal(found.state.step, expected.state.step)
 
 
+# Of 2 × 2 devices those along `data`, as one version of XLA or another writes it.
+WITHIN_PLACES = ("{{0,1},{2,3}}", "[2,2]<=[4]", "mesh['member'=2,'data'=2] {'data'}")
 # It has a `lax.cond` with constants in one branch.
 PLATEAU = optax.chain(SGD, optax.contrib.reduce_on_plateau(patience=1))
 UNLIKE = {"optimizer": optax.sgd, "learning_rates": np.append(RATES[:-1], 1e38), **STOPPING}
@@ -70,10 +72,16 @@ def unlike():
 
 def test_more_slots_than_members(unlike):
     """5 networks on 4 devices: two, two, one, and one with none; compiled once for all axes."""
-    fit_many(mesh=mesh_of(), **UNLIKE | {"epochs": 2, "keys": KEYS[::-1]})
-    before = members.compiled_many._cache_size()
+    traced = []
+
+    def objective(*args, **options):
+        traced.append(args)
+        return ffnn.loss(*args, **options)
+
+    fit_many(mesh=mesh_of(), objective=objective, **UNLIKE | {"epochs": 2, "keys": KEYS[::-1]})
+    before = len(traced)
     for kind in (AxisType.Auto, AxisType.Explicit):
-        found = fit_many(mesh=mesh_of(kind), **UNLIKE)
+        found = fit_many(mesh=mesh_of(kind), objective=objective, **UNLIKE)
         assert_as_without(found, unlike)
         assert found.params[0].W.shape == (M, 8, 4)
         alone = found.member(1)
@@ -81,7 +89,7 @@ def test_more_slots_than_members(unlike):
         assert len(alone.params[0].W.sharding.device_set) == 1
         more = {"optimizer": optax.sgd(float(RATES[1])), "key": None, "epochs": 1}
         assert np.isfinite(fit(1, state=alone.state, **more).history.loss)
-    assert members.compiled_many._cache_size() == before
+    assert len(traced) == before > 0
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
@@ -147,8 +155,8 @@ def test_nothing_goes_from_one_member_to_another():
     moved = [line for line in text.splitlines() if re.search(COLLECTIVE, line)]
     assert moved
     for line in moved:
-        groups = re.search(r"replica_groups=(\S+?),? ", line).group(1)
-        assert groups in ("{{0,1},{2,3}}", "[2,2]<=[4]"), line
+        groups = re.search(r"replica_groups=(.*?), use_global", line).group(1)
+        assert groups in WITHIN_PLACES, line
 
 
 @pytest.mark.parametrize(

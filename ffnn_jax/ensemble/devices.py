@@ -99,9 +99,11 @@ def split(mesh: Mesh | None, tree: Any, rows: int | None = None) -> Any:
         t = _filled_up(t, 1, rows)
         if isinstance(t, jax.Array):
             return _at(t if count == t.shape[0] else t[numbers], home)
-        return jax.make_array_from_callback(
-            (count, *t.shape[1:]), home, lambda index: t[(numbers[index[0]], *index[1:])]
-        )
+
+        def part(index: Any) -> np.ndarray:
+            return t[(numbers[index[0]], *index[1:])]
+
+        return jax.make_array_from_callback((count, *t.shape[1:]), home, part)
 
     return jax.tree.map(placed, tree)
 
@@ -177,8 +179,9 @@ def of_member(t: jax.Array, i: int) -> jax.Array:
     if len(t.sharding.device_set) == 1:
         return t[i]
     if not t.is_fully_addressable:
-        mesh = automatic(t.sharding.mesh)
-        return whole(mesh, put(t, NamedSharding(mesh, t.sharding.spec)))[i]
+        home: Any = t.sharding
+        mesh = automatic(home.mesh)
+        return whole(mesh, put(t, NamedSharding(mesh, home.spec)))[i]
     i = i % t.shape[0]
     for shard in t.addressable_shards:
         start, stop, _ = shard.index[0].indices(t.shape[0])

@@ -191,7 +191,11 @@ def fit_many(
     else:
         group_size = checks.check_positive_int("group_size", group_size)
     if layout is not None and is_joint(layout):
-        numbers = {"batch_size": batch_size, "epochs": epochs, "accumulate": accumulate}
+        numbers: dict[str, Any] = {
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "accumulate": accumulate,
+        }
         numbers |= {"patience": patience, "min_delta": min_delta, "group_size": group_size}
         numbers["values of data"] = fingerprints((data, weights, validation, validation_weights))
         numbers["values of learning_rates"] = fingerprints(rates)

@@ -45,7 +45,7 @@ class Layout:
     placement: Placement
 
     @property
-    def auto(self) -> Mesh:
+    def auto(self) -> Any:
         """The same devices with axes of the kind Auto.
 
         Training runs on this one, and hands its result back on the mesh as it came: an optimizer
