@@ -129,6 +129,7 @@ def test_data_are_sent_to_the_devices_of_their_members():
     for device, shard in enumerate(placed[0].addressable_shards):
         rows = np.minimum([2 * device, 2 * device + 1], 4)
         np.testing.assert_array_equal(shard.data, x[rows])
+    np.testing.assert_array_equal(devices.filling(mesh, 5), [False] * 5 + [True] * 3)
 
 
 def compiled_for(mesh):

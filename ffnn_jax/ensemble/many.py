@@ -191,15 +191,22 @@ def fit_many(
     else:
         group_size = checks.check_positive_int("group_size", group_size)
     if layout is not None and is_joint(layout):
-        numbers: dict[str, Any] = {
-            "batch_size": batch_size,
-            "epochs": epochs,
-            "accumulate": accumulate,
-        }
-        numbers |= {"patience": patience, "min_delta": min_delta, "group_size": group_size}
-        numbers["values of data"] = fingerprints((data, weights, validation, validation_weights))
-        numbers["values of learning_rates"] = fingerprints(rates)
-        agree_on("fit_many", net, layout, (), keys=keys, objective=objective, **numbers)
+        agree_on(
+            "fit_many",
+            net,
+            layout,
+            (),
+            batch_size=batch_size,
+            epochs=epochs,
+            accumulate=accumulate,
+            patience=patience,
+            min_delta=min_delta,
+            group_size=group_size,
+            objective=objective,
+            keys=keys,
+            learning_rates=rates,
+            **{"values of data": fingerprints((data, weights, validation, validation_weights))},
+        )
     with peers("fit_many"), on(auto):
         keys, rates = split(auto, (jnp.asarray(keys), rates))
         runs = start_many(net, optimizer, keys, rates, patience is not None, auto)
