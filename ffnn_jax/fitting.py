@@ -164,9 +164,8 @@ def fit(
         is none, a batch_size that is no int from 1 to N, epochs < 1; neither or both of key and
         state; accumulate that does not divide batch_size; a mesh with an axis that is neither data
         nor model, a batch with fewer rows than the axis data has devices, or a placement that does
-        not fit; patience < 0, min_delta < 0, or
-        min_delta without patience; resume without checkpoints, checkpoints that are there and no
-        resume, or checkpoints of another fit.
+        not fit; patience < 0, min_delta < 0, or min_delta without patience; resume without
+        checkpoints, checkpoints that are there and no resume, or checkpoints of another fit.
       CheckpointError: another training holds the folder, or no checkpoint in it verifies.
       OSError: a checkpoint cannot be written.
       NonFiniteLossError: the loss became NaN or infinite; it says at which step, and has the
@@ -286,8 +285,9 @@ def _spread_data_of(
     data = Data(*spread(layout, split, as_examples(net, layout, dtype, *examples)))
     if held_out is None:
         return data
+    held_x, held_y = held_out
     split = split_of(layout, held_out)
-    x, y, _ = spread(layout, split, as_examples(net, layout, dtype, *held_out, None))
+    x, y, _ = spread(layout, split, as_examples(net, layout, dtype, held_x, held_y, None))
     weights = put(split.mask(), layout.rows()) if split.rows < split.length else None
     return data._replace(held_out_x=x, held_out_y=y, held_out_weights=weights)
 

@@ -28,6 +28,7 @@ from ffnn_jax.sharding.placement import (
     Placement,
     check_batches,
     check_layout,
+    computed_on,
     constrained,
     on,
     placed,
@@ -121,8 +122,10 @@ def init_state(
     layout = check_layout(net, mesh, placement)
     if layout is None:
         return _start(net, optimizer, key, params, dtype)
+    if params is not None:
+        params = jax.tree.map(partial(sharded.cast, dtype=dtype), tuple(params))
     with on(layout):
-        key, params = placed(layout, (key, None if params is None else tuple(params)))
+        key, params = placed(layout, (key, params))
         state = _compiled_start(net, optimizer, key, params, dtype, layout)
     return returned(layout, state)
 
@@ -230,7 +233,8 @@ def train_epoch(
       weights: (N,), as for `loss`. A batch of weight 0 has the loss 0.
       objective: as for `train_step`.
       accumulate: as for `train_step`; it divides batch_size.
-      mesh, placement: as for `fit`.
+      mesh, placement: as for `fit`. Arrays of NumPy go to the devices in each call; those that are
+        split by rows over `data` already, `NamedSharding(mesh, P("data"))`, stay where they are.
 
     Returns:
       (the next state, losses (⌈N/B⌉,), each before its step).
@@ -247,6 +251,7 @@ def train_epoch(
         _, x, y, weights = network.as_examples(net, state.params, x, y, weights)
         state, losses, _ = compiled_epoch(net, recipe, state, x, y, weights)
         return state, losses
+    assert recipe.split is not None
     with on(layout):
         dtype = state.params[0].W.dtype
         arrays = sharded.as_examples(net, layout, dtype, x, y, weights)
@@ -465,6 +470,7 @@ def run_batches(
 ) -> tuple[TrainState, jax.Array, jax.Array]:
     """The steps of `scan_epoch`, in the order that is drawn from order_key."""
     dtype = network.at_least_float32(state.params[0].W.dtype)  # of weights, and of sums of them
+    net = computed_on(recipe.layout, net)
     batches = _batches(recipe, order_key, (x, y, weights), dtype)
 
     def body(state, step):

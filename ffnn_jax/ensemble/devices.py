@@ -98,7 +98,7 @@ def split(mesh: Mesh | None, tree: Any, rows: int | None = None) -> Any:
         numbers = np.minimum(np.arange(count), t.shape[0] - 1)  # the last member repeated
         t = _filled_up(t, 1, rows)
         if isinstance(t, jax.Array):
-            return _at(t if count == t.shape[0] else t[numbers], home)
+            return put(t if count == t.shape[0] else t[numbers], home)
 
         def part(index: Any) -> np.ndarray:
             return t[(numbers[index[0]], *index[1:])]
@@ -113,18 +113,7 @@ def whole(mesh: Mesh | None, tree: Any, rows: int | None = None) -> Any:
     if mesh is None:
         return tree
     home = NamedSharding(mesh, P() if rows is None else P(DATA))
-    return jax.tree.map(lambda t: _at(_filled_up(t, 0, rows), home), tree)
-
-
-def _at(t: Any, home: NamedSharding) -> jax.Array:
-    """`put`, also of an array of several processes that has to be sent from one to another."""
-    if isinstance(t, jax.Array) and not t.is_fully_addressable:
-        return jax.jit(_same, out_shardings=home)(t)
-    return put(t, home)
-
-
-def _same(t: jax.Array) -> jax.Array:
-    return t
+    return jax.tree.map(lambda t: put(_filled_up(t, 0, rows), home), tree)
 
 
 def _filled_up(t: Any, axis: int, rows: int | None) -> Any:

@@ -215,12 +215,13 @@ def summed(layout: Layout, lanes: Params) -> Params:
 
         before = [tuple(names) or None for names in others]
         after = [tuple(names + [DATA] * (i in cut)) or None for i, names in enumerate(others)]
-        specs: dict[str, Any] = {
-            "in_specs": PartitionSpec(DATA, *before),
-            "out_specs": PartitionSpec(*after),
-        }
-        here: dict[str, Any] = {"mesh": layout.auto, "axis_names": layout.free_axes}
-        total = jax.shard_map(over_devices, **here, **specs)(t)
+        total = jax.shard_map(
+            over_devices,
+            mesh=layout.auto,
+            in_specs=PartitionSpec(DATA, *before),
+            out_specs=PartitionSpec(*after),
+            axis_names=layout.free_axes,
+        )(t)
         return jax.lax.with_sharding_constraint(total, layout.sharding(*spec))
 
     return jax.tree.map(one, lanes, layout.placement)

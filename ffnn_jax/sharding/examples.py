@@ -149,11 +149,7 @@ def _from_processes(layout: Layout, split: Split, t: np.ndarray) -> jax.Array:
         return np.pad(rows, [(0, each - len(rows)), *[(0, 0)] * (t.ndim - 1)])
 
     whole = jax.make_array_from_callback((split.length, *t.shape[1:]), every, part)
-    return jax.jit(_same, out_shardings=layout.rows())(whole)
-
-
-def _same(t: jax.Array) -> jax.Array:
-    return t
+    return put(whole, layout.rows())
 
 
 def _owners(layout: Layout) -> list[int]:
@@ -168,16 +164,27 @@ def as_examples(
 
     What NumPy has stays in NumPy: no device is to see the whole.
     """
+    x, y, weights = jax.tree.map(partial(_on_auto_axes, layout), (x, y, weights))
     if isinstance(net.loss, Loss):
-        y = jax.tree.map(lambda t: _cast(t, jax.dtypes.canonicalize_dtype(t.dtype)), y)
+        y = jax.tree.map(lambda t: cast(t, jax.dtypes.canonicalize_dtype(t.dtype)), y)
     elif checks.holds_classes(net.sizes[-1], y, x.shape[:-1], is_cross_entropy(net.loss)):
-        y = _cast(y, np.int32)
+        y = cast(y, np.int32)
     else:
-        y = _cast(y, dtype).reshape(*x.shape[:-1], net.sizes[-1])
-    weights = None if weights is None else _cast(weights, at_least_float32(dtype))
-    return _cast(x, dtype), y, weights
+        y = cast(y, dtype).reshape(*x.shape[:-1], net.sizes[-1])
+    weights = None if weights is None else cast(weights, at_least_float32(dtype))
+    return cast(x, dtype), y, weights
 
 
-def _cast(t: Any, dtype: DTypeLike) -> Any:
+def _on_auto_axes(layout: Layout, t: Any) -> Any:
+    """An array on Explicit axes where it is, but on Auto ones."""
+    if not isinstance(t, jax.Array) or not jax.typeof(t).sharding.mesh.explicit_axes:
+        return t
+    home = jax.typeof(t).sharding
+    same = dict(home.mesh.shape) == dict(layout.mesh.shape)
+    return put(t, layout.sharding(*home.spec) if same else layout.sharding())
+
+
+def cast(t: Any, dtype: DTypeLike | None) -> Any:
+    """An array of NumPy or of JAX, left where it is, in the dtype if one is given."""
     t = t if isinstance(t, jax.Array) else np.asarray(t)
-    return t if t.dtype == dtype else t.astype(dtype)
+    return t if dtype is None or t.dtype == dtype else t.astype(dtype)

@@ -115,8 +115,8 @@ def placement(net: Network, mesh: Mesh, *, wide: int = WIDE) -> Placement:
     check_mesh(mesh)
     wide = checks.check_positive_int("wide", wide)
     P, layers, k = PartitionSpec, [], 1
-    rows = Layer(P(MODEL, None), P(MODEL))
-    columns, whole = Layer(P(None, MODEL), P()), Layer(P(), P())
+    rows = _of_layer(P(MODEL, None), P(MODEL))
+    columns, whole = _of_layer(P(None, MODEL), P()), _of_layer(P(), P())
     while k <= net.depth:
         n = net.sizes[k]
         if MODEL in mesh.shape and n >= wide and n % mesh.shape[MODEL] == 0:
@@ -126,6 +126,11 @@ def placement(net: Network, mesh: Mesh, *, wide: int = WIDE) -> Placement:
         layers += pair
         k += len(pair)
     return tuple(layers)
+
+
+def _of_layer(W: Any, b: Any) -> Layer:
+    """Where the parameters of a layer live."""
+    return Layer(W, b)
 
 
 # Checks ------------------------------------------------------------------------------------------
@@ -170,7 +175,7 @@ def check_layout(net: Network, mesh: Any, given: Any) -> Layout | None:
     for k, layer in enumerate(given, start=1):
         _check_spec(f"placement[{k - 1}].W", layer.W, (net.sizes[k], net.sizes[k - 1]), mesh)
         _check_spec(f"placement[{k - 1}].b", layer.b, (net.sizes[k],), mesh)
-    return Layout(mesh, tuple(Layer(layer.W, layer.b) for layer in given))
+    return Layout(mesh, tuple(_of_layer(layer.W, layer.b) for layer in given))
 
 
 def check_batches(layout: Layout | None, batch_size: int) -> None:
@@ -225,6 +230,18 @@ def on(layout: Layout | None) -> contextlib.AbstractContextManager[Any]:
     if isinstance(jax.numpy.zeros(()), Tracer):
         return jax.sharding.use_abstract_mesh(layout.auto.abstract_mesh)
     return jax.set_mesh(layout.auto)
+
+
+def computed_on(layout: Layout | None, net: Network) -> Network:
+    """The network with a plan for the mesh: a_L in blocks of classes only where that is asked for.
+
+    Blocks are cut out of a W_L that is whole, and their gradients are summed over `data` twice.
+    """
+    if layout is None:
+        return net
+    split = any(axes_of(entry) for entry in layout.placement[-1].W)
+    blocks = bool(net.plan.class_blocks) and not split
+    return dataclasses.replace(net, plan=dataclasses.replace(net.plan, class_blocks=blocks))
 
 
 def shardings_of(layout: Layout, tree: Any) -> Any:
@@ -288,16 +305,21 @@ def put(value: Any, sharding: NamedSharding) -> jax.Array:
     if isinstance(value, Tracer):
         return jax.lax.with_sharding_constraint(value, sharding)
     if isinstance(value, jax.Array):
-        if value.is_fully_addressable and not sharding.is_fully_addressable:
-            if jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
-                words = put(np.asarray(jax.random.key_data(value)), sharding)
-                return jax.random.wrap_key_data(words, impl=jax.random.key_impl(value))
-        elif not sharding.is_fully_addressable and _is_at(value, sharding):
-            return _relabelled(value, sharding)
-        else:
+        if value.sharding == sharding:
+            return value
+        if value.is_fully_addressable and sharding.is_fully_addressable:
             return jax.device_put(value, sharding)
+        if jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
+            words = put(jax.random.key_data(value), sharding)
+            return jax.random.wrap_key_data(words, impl=jax.random.key_impl(value))
+        if not value.is_fully_addressable:
+            return jax.jit(_same, out_shardings=sharding)(_relabelled(value, sharding.mesh))
     array = np.asarray(value)
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def _same(t: jax.Array) -> jax.Array:
+    return t
 
 
 def returned(layout: Layout | None, tree: Any) -> Any:
@@ -305,26 +327,21 @@ def returned(layout: Layout | None, tree: Any) -> Any:
     if layout is None or layout.mesh == layout.auto:
         return tree
 
-    def relabel(leaf, home):
-        home = NamedSharding(layout.mesh, home.spec)
+    def back(leaf, home):
         if isinstance(leaf, Tracer):
-            return jax.sharding.reshard(leaf, home)
-        return _relabelled(leaf, home)
+            return jax.sharding.reshard(leaf, NamedSharding(layout.mesh, home.spec))
+        return _relabelled(leaf, layout.mesh)
 
-    return jax.tree.map(relabel, tree, shardings_of(layout, tree))
-
-
-def _is_at(leaf: jax.Array, home: NamedSharding) -> bool:
-    """Whether every part of the array is already where it is to be."""
-    return leaf.sharding.devices_indices_map(leaf.shape) == home.devices_indices_map(leaf.shape)
+    return jax.tree.map(back, tree, shardings_of(layout, tree))
 
 
-def _relabelled(leaf: jax.Array, home: NamedSharding) -> jax.Array:
-    """The same parts on the same devices under another mesh, some of them of other processes."""
-    if home.is_fully_addressable:
-        return jax.device_put(leaf, home)
-    if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        words = _relabelled(jax.random.key_data(leaf), home)
-        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
-    parts = [shard.data for shard in leaf.addressable_shards]
-    return jax.make_array_from_single_device_arrays(leaf.shape, home, parts)
+def _relabelled(t: jax.Array, mesh: Any) -> jax.Array:
+    """The same parts on the same devices, said to be of this mesh."""
+    if not isinstance(t.sharding, NamedSharding) or t.sharding.mesh == mesh:
+        return t
+    if jax.numpy.issubdtype(t.dtype, jax.dtypes.prng_key):
+        words = _relabelled(jax.random.key_data(t), mesh)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(t))
+    parts = [shard.data for shard in t.addressable_shards]
+    home = NamedSharding(mesh, t.sharding.spec)
+    return jax.make_array_from_single_device_arrays(t.shape, home, parts)
