@@ -1,5 +1,6 @@
 """What `fit_many` is given: checked, and as arrays for all members or for each its own."""
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from ffnn_jax import checks, network
-from ffnn_jax.ensemble.devices import split, whole
+from ffnn_jax.ensemble.devices import rows_on, split, whole
 from ffnn_jax.epochs import Data
 from ffnn_jax.fitting import check_dataset
 from ffnn_jax.network import Network, Params
@@ -109,12 +110,21 @@ def arrays(
     net: Network, params: Params, data: tuple[Any, Any], weights: Any, mesh: Mesh | None
 ) -> tuple[Any, Any, Any]:
     """x, y and weights as arrays of JAX, on a mesh in their places; params are as of one member."""
-    data = (split if np.ndim(data[0]) == 3 else whole)(mesh, data)
+    rows = rows_on(mesh, np.shape(data[0])[-2])
+    data = (split if np.ndim(data[0]) == 3 else whole)(mesh, data, rows)
     x, y = network.as_examples(net, params, *data, None)[1:3]
     if weights is not None:
-        weights = (split if np.ndim(weights) == 2 else whole)(mesh, weights)
+        weights = (split if np.ndim(weights) == 2 else whole)(mesh, weights, rows)
         weights = checks.to_jax(weights, network.at_least_float32(x.dtype))
     return x, y, weights
+
+
+def fingerprints(tree: Any) -> list[int | None]:
+    """A number for the values of each array that this process has whole."""
+    return [
+        None if values is None else zlib.crc32(np.ascontiguousarray(values))
+        for values in map(checks.concrete, jax.tree.leaves(tree))
+    ]
 
 
 def own_and_shared(arrays: Data) -> tuple[Data, Data]:

@@ -21,10 +21,14 @@ from ffnn_jax.backprop import loss
 from ffnn_jax.ensemble.devices import (
     check_member_mesh,
     filling,
+    layout_of,
     of_member,
     on,
-    on_a_device,
+    on_a_place,
+    on_host,
+    on_rows,
     returned,
+    rows_on,
     split,
 )
 from ffnn_jax.ensemble.inputs import (
@@ -33,6 +37,7 @@ from ffnn_jax.ensemble.inputs import (
     check_data,
     check_keys,
     check_rates,
+    fingerprints,
     own_and_shared,
     x_of_one,
 )
@@ -41,6 +46,8 @@ from ffnn_jax.epochs import Data, Row, Run, drive
 from ffnn_jax.fitting import Fit, Progress, check_not_traced, check_stopping, interruption
 from ffnn_jax.history import History, history_of
 from ffnn_jax.network import Network, Params
+from ffnn_jax.processes import hearing, peers
+from ffnn_jax.sharding.alike import agree_on, is_joint
 from ffnn_jax.training import Objective, TrainState, check_recipe
 
 
@@ -130,9 +137,11 @@ def fit_many(
       min_delta: as for `fit`.
       group_size: how many members share one batched computation, the groups one after another; M
         is `jax.vmap` of all, 1 `jax.lax.map`. None: chosen by the width of the network. On a mesh,
-        of the members of one device.
-      mesh: devices to split the members over, along its axis `member`, of any type; each has
-        ⌈M / D⌉ of them, and the data that they share. None: all on one device.
+        of those of one place along `member`.
+      mesh: devices to split the members over, D along its axis `member`; each has ⌈M / D⌉ of
+        them, and the data that they share. With an axis `data` too, several devices share the
+        rows of a member's batches, as in `fit`. Axes of any type. Where its devices are of
+        several processes, each gives the same: all keys and all data. None: all on one device.
       progress: as for `fit`.
 
     Returns:
@@ -142,7 +151,9 @@ def fit_many(
     Raises:
       TypeError, ValueError: as `fit`; keys that are no array of keys; learning_rates of another
         length, not above 0, or without a function to take them; data, weights or validation with
-        another leading M; group_size < 1; a mesh that is none, or has another axis than `member`.
+        another leading M; group_size < 1; a mesh that is none, has no axis `member`, or another
+        than that and `data`; a batch smaller than the axis `data`.
+      ProcessError: the processes of the mesh differ in what they give, or one has ended.
 
     Example:
       Four learning rates at once, and the best of them:
@@ -160,6 +171,7 @@ def fit_many(
     """
     network.check_network(net)
     auto = check_member_mesh(mesh)
+    layout = layout_of(net, auto)
     members = check_keys(keys)
     epochs = checks.check_positive_int("epochs", epochs)
     stopping = check_stopping(patience, min_delta)
@@ -169,36 +181,68 @@ def fit_many(
     check_not_traced("fit_many", given)
     x, y = check_data("data", net, data, weights, members)
     recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, x_of_one(x))
+    recipe = on_rows(layout, recipe, x_of_one(x).shape[0])
     if validation is not None:
         validation = check_data("validation", net, validation, validation_weights, members)
     elif validation_weights is not None:
         raise ValueError("validation_weights: expected None without validation")
     if group_size is None:
-        group_size = group_size_for(net, on_a_device(auto, members))
+        group_size = group_size_for(net, on_a_place(auto, members))
     else:
         group_size = checks.check_positive_int("group_size", group_size)
-    with on(auto):
+    if layout is not None and is_joint(layout):
+        agree_on(
+            "fit_many",
+            net,
+            layout,
+            (),
+            batch_size=batch_size,
+            epochs=epochs,
+            accumulate=accumulate,
+            patience=patience,
+            min_delta=min_delta,
+            group_size=group_size,
+            objective=objective,
+            keys=keys,
+            learning_rates=rates,
+            **{"values of data": fingerprints((data, weights, validation, validation_weights))},
+        )
+    with peers("fit_many"), on(auto):
         keys, rates = split(auto, (jnp.asarray(keys), rates))
         runs = start_many(net, optimizer, keys, rates, patience is not None, auto)
-        if auto is not None:
-            runs = runs._replace(stopped=filling(auto, members))
         looked_at = None if validation is None else (*validation, validation_weights)
         own, shared = own_and_shared(_data_of(net, runs, (x, y, weights), looked_at, auto))
+    if auto is not None:
+        runs = runs._replace(stopped=filling(auto, members))
 
     def call(runs, count):
-        each = (runs, rates, own)
         options = {"group_size": group_size, "mesh": auto}
         with on(auto):
+            each = (_on_devices(auto, runs), rates, own)
             runs, rows, taken = compiled_many(net, recipe, each, shared, stopping, count, **options)
-        rows = jax.tree.map(lambda t: np.asarray(t)[:, :members], rows)
-        return runs, rows, np.max(taken)
+            if auto is None:
+                return runs, rows, taken
+            stopped, rows, taken = on_host(auto, (runs.stopped, rows, taken))
+        rows = jax.tree.map(lambda t: t[:, :members], rows)
+        return runs._replace(stopped=stopped), rows, np.max(taken)
 
-    with Progress(epochs, progress, _words) as line:
-        runs, tables, interrupted = drive(call, runs, epochs, line.show)
-    done = int(np.max(runs.epochs))
+    told = hearing(joint=is_joint(layout), saves=False)
+    with told as heard, peers("fit_many"), Progress(epochs, progress, _words) as line:
+        runs, tables, interrupted = drive(call, runs, epochs, line.show, agreed=heard.agreed)
+        done = int(np.max(on_host(auto, runs.epochs)))
     if interrupted:
         warnings.warn(interruption("fit_many", done, epochs), stacklevel=2)
-    return _result(returned(mesh, runs, members), history_of(tables, done))
+    runs = returned(mesh, _on_devices(auto, runs), members)
+    return _result(mesh, runs, history_of(tables, done))
+
+
+def _on_devices(mesh: Mesh | None, runs: Run) -> Run:
+    """The runs as the loop has them.
+
+    Between its calls, on a mesh, `stopped` is on the host, where it is asked for: of several
+    processes none can look at what the others have.
+    """
+    return runs if mesh is None else runs._replace(stopped=split(mesh, runs.stopped))
 
 
 def _data_of(
@@ -206,22 +250,29 @@ def _data_of(
 ) -> Data:
     """Checked (x, y, weights), and those to look at or None, as the compiled loop has them."""
     one = jax.tree.map(lambda t: np.zeros(t.shape[1:], t.dtype), runs.state.params)
-    held_out = () if looked_at is None else arrays(net, one, looked_at[:2], looked_at[2], mesh)
-    return Data(*arrays(net, one, examples[:2], examples[2], mesh), *held_out)
+    data = Data(*arrays(net, one, examples[:2], examples[2], mesh))
+    if looked_at is None:
+        return data
+    x, y, weights = looked_at
+    rows = x_of_one(x).shape[0]
+    if weights is None and rows_on(mesh, rows) not in (None, rows):
+        weights = np.ones(rows, np.float32)  # and 0 where they are filled up
+    return Data(*data[:3], *arrays(net, one, (x, y), weights, mesh))
 
 
-def _result(runs: Run, history: History) -> FitMany:
-    members = runs.stopped.shape[0]
+def _result(mesh: Mesh | None, runs: Run, history: History) -> FitMany:
+    best = None if runs.best is None else runs.best.epoch
+    shown = on_host(mesh, (runs.epochs, best, runs.bad_batch, runs.state.step))
+    epochs, best_epoch, bad, step = shown
     *columns, seconds = history
-    by_member: Any = (None if t is None else t.T.reshape(members, -1) for t in columns)
+    by_member: Any = (None if t is None else t.T.reshape(len(epochs), -1) for t in columns)
     loss, validation_loss, accuracy = by_member
-    bad, step = np.asarray(runs.bad_batch), np.asarray(runs.state.step)
     return FitMany(
         params=runs.state.params if runs.best is None else runs.best.params,
         history=History(loss, validation_loss, accuracy, seconds),
         state=runs.state,
-        epochs=np.asarray(runs.epochs),
-        best_epoch=None if runs.best is None else np.asarray(runs.best.epoch),
+        epochs=epochs,
+        best_epoch=best_epoch,
         bad_step=np.where(bad < 0, -1, step + bad),
     )
 

@@ -8,14 +8,15 @@ from typing import Any
 import jax
 from jax.sharding import PartitionSpec as P
 
-from ffnn_jax.ensemble.devices import MEMBER, on_each_device
+from ffnn_jax.ensemble.devices import on_each_place, split
 from ffnn_jax.epochs import Data, advance, repeat, start
 from ffnn_jax.network import Network, init
+from ffnn_jax.sharding.placement import MEMBER, constrained
 from ffnn_jax.training import init_state
 
 
 def group_size_for(net: Network, members: int) -> int:
-    """How many of a device's members: all on an accelerator and where they are tiny; else few.
+    """How many of the members of a place: all on an accelerator and where they are tiny; else few.
 
     Time ÷ that of 64 sequential scans, Adam, two CPU cores, jax 0.10.2, by group size:
 
@@ -56,11 +57,11 @@ def compiled_many(net, recipe, each, shared, stopping, count, group_size, mesh=N
       shared: `Data` of the others.
       stopping: when to stop early, or None.
       count: how many epochs at most.
-      group_size: how many members of a device share one batched computation.
+      group_size: how many members of a place share one batched computation.
       mesh: over whose `member` axis `each` is split, or None.
 
     Returns:
-      What `repeat` does; on a mesh the count of epochs is (D,), that of each device.
+      What `repeat` does; on a mesh the count of epochs is (D,), that of each place.
     """
 
     def run_here(each, shared, stopping, count):
@@ -75,24 +76,26 @@ def compiled_many(net, recipe, each, shared, stopping, count, group_size, mesh=N
         def advance_all(runs):
             return _over_members(advance_one, (runs, rates, own), group_size)
 
-        runs, table, done = repeat(advance_all, runs, count)
+        shown = repeat(advance_all, runs, count)
+        runs, table, done = constrained(recipe.layout, shown)
         return runs, table, done if mesh is None else done[None]
 
     specs = (P(MEMBER), P(), P(), P()), (P(MEMBER), P(None, MEMBER), P(MEMBER))
-    return on_each_device(run_here, mesh, *specs)(each, shared, stopping, count)
+    return on_each_place(run_here, mesh, *specs)(each, shared, stopping, count)
 
 
 def start_many(net, optimizer, keys, rates, stops_early, mesh=None):
     """The runs before the first epoch, each as `fit` starts it."""
     params = _draw(net, keys, mesh)
-    return _start_from(net, optimizer, keys, params, rates, stops_early, mesh)
+    runs = _start_from(net, optimizer, keys, params, rates, stops_early, mesh)
+    return split(mesh, runs)  # where the loop will have them: over `data` XLA had the choice
 
 
 @partial(jax.jit, static_argnames="mesh")
 def _draw(net, keys, mesh):
     """The parameters that `init_state` draws: slow to compile, and the same for any optimizer."""
     draw = jax.vmap(lambda key: init(net, jax.random.split(key)[0]))
-    return on_each_device(draw, mesh, P(MEMBER), P(MEMBER))(keys)
+    return on_each_place(draw, mesh, P(MEMBER), P(MEMBER))(keys)
 
 
 @partial(jax.jit, static_argnames=("optimizer", "stops_early", "mesh"))
@@ -102,4 +105,4 @@ def _start_from(net, optimizer, keys, params, rates, stops_early, mesh):
         mine = optimizer if rate is None else optimizer(rate)
         return start(init_state(net, mine, key, params=params), stops_early)
 
-    return on_each_device(jax.vmap(start_one), mesh, P(MEMBER), P(MEMBER))((keys, params, rates))
+    return on_each_place(jax.vmap(start_one), mesh, P(MEMBER), P(MEMBER))((keys, params, rates))

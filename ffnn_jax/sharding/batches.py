@@ -88,6 +88,7 @@ def fetch(layout: Layout, tree: Any, rows: jax.Array, *, whole: bool = False) ->
         mesh=layout.auto,
         in_specs=(PartitionSpec(DATA), PartitionSpec()),
         out_specs=PartitionSpec() if whole else PartitionSpec(None, DATA),
+        axis_names=layout.free_axes,
     )
     return jax.tree.map(lambda t: take(t, rows), tree)
 
@@ -219,6 +220,7 @@ def summed(layout: Layout, lanes: Params) -> Params:
             mesh=layout.auto,
             in_specs=PartitionSpec(DATA, *before),
             out_specs=PartitionSpec(*after),
+            axis_names=layout.free_axes,
         )(t)
         return jax.lax.with_sharding_constraint(total, layout.sharding(*spec))
 

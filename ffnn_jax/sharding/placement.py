@@ -45,13 +45,20 @@ class Layout:
     placement: Placement
 
     @property
-    def auto(self) -> Mesh:
+    def auto(self) -> Any:
         """The same devices with axes of the kind Auto.
 
         Training runs on this one, and hands its result back on the mesh as it came: an optimizer
-        and an objective need to know nothing of Explicit axes.
+        and an objective need to know nothing of Explicit axes. Inside a `jax.shard_map` over some
+        of its axes it is the mesh there, of which the others are left.
         """
-        return automatic(self.mesh)
+        here = jax.sharding.get_abstract_mesh()
+        return here if here.manual_axes else automatic(self.mesh)
+
+    @property
+    def free_axes(self) -> frozenset[str]:
+        """The axes over which a `jax.shard_map` can be taken here."""
+        return frozenset(self.auto.axis_names) - frozenset(self.auto.manual_axes)
 
     @property
     def data_size(self) -> int:
