@@ -1,0 +1,1 @@
+"""Layouts of a network over many devices, and what they move."""

@@ -154,9 +154,7 @@ def _mesh_of(compiled: jax.stages.Compiled) -> Mesh | AbstractMesh:
     raise ValueError("mesh: no argument or result says which it is; give it as mesh=")
 
 
-def _on_mesh(
-    each: hlo.Instruction, names: tuple[str, ...], shape: tuple[int, ...]
-) -> Collective:
+def _on_mesh(each: hlo.Instruction, names: tuple[str, ...], shape: tuple[int, ...]) -> Collective:
     """An instruction with the names of the axes."""
     size = 1
     for n in shape:
