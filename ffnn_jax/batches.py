@@ -69,6 +69,31 @@ def _axes(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return (entry,) if isinstance(entry, str) else tuple(entry or ())
 
 
+class Batches:
+    """The batches of an epoch, to be worked off one after the other.
+
+    Attributes:
+      every: the arrays that `examples_of` takes, with a leading axis of steps.
+    """
+
+    def __init__(self, data: Any, batches: jax.Array, mask: jax.Array | None):
+        """data is (x, y, weights); batches (steps, B) and the mask are from `shuffled`."""
+        self.data = data
+        self.ahead = gathered_ahead(data, batches.shape[1])
+        self.every = (self._rows(batches) if self.ahead else batches, mask)
+
+    def examples_of(self, step: Any) -> tuple[jax.Array, Any, Any]:
+        """(x, y, weights) of one batch, weight 0 where it is filled up."""
+        batch, share = step
+        x, y, weights = batch if self.ahead else self._rows(batch)
+        if share is not None:
+            weights = share if weights is None else weights * share
+        return x, y, weights
+
+    def _rows(self, rows: jax.Array) -> Any:
+        return jax.tree.map(lambda t: rows_of(t, rows), self.data)
+
+
 class Parts:
     """A batch in k parts of equal length along the first axis."""
 

@@ -22,6 +22,7 @@ import numpy as np
 from ffnn_jax import network, outputs
 from ffnn_jax.batches import rows_of
 from ffnn_jax.network import Network, Params
+from ffnn_jax.sharding.placement import Layout, constrained
 from ffnn_jax.training import Recipe, TrainState, scan_epoch
 
 EVALUATION_ROWS = 1024  # validation data passes through the network in blocks of so many rows
@@ -118,7 +119,7 @@ def advance(
     row = Row(loss, None, None)
     if data.held_out_x is not None:
         held_out = data.held_out_x, data.held_out_y, data.held_out_weights
-        row = Row(loss, *evaluate(net, state.params, *held_out))
+        row = Row(loss, *evaluate(net, state.params, *held_out, layout=recipe.layout))
     best, stop = run.best, ~good
     if stopping is not None and best is not None:
         monitored = row.loss if row.validation_loss is None else row.validation_loss
@@ -175,27 +176,31 @@ def run_epochs(
     epochs: jax.Array,
 ) -> tuple[Run, Row, jax.Array]:
     """`repeat` of `advance`."""
-    return repeat(lambda run: advance(net, recipe, run, data, stopping), run, epochs)
+    shown = repeat(lambda run: advance(net, recipe, run, data, stopping), run, epochs)
+    return constrained(recipe.layout, shown)
 
 
 compiled_epochs = jax.jit(run_epochs, static_argnames="recipe")
 
 
 def evaluate(
-    net: Network, params: Params, x: jax.Array, y: Any, weights: jax.Array | None
+    net: Network,
+    params: Params,
+    x: jax.Array,
+    y: Any,
+    weights: jax.Array | None,
+    *,
+    layout: Layout | None = None,
 ) -> tuple[Any, Any]:
     """(ℒ, accuracy or None) on all of x and y, block by block, float32 at least."""
-    rows = min(x.shape[0], EVALUATION_ROWS)
-    blocks = -(-x.shape[0] // rows)
-    numbers = jnp.arange(blocks * rows)
-    mask = (numbers < x.shape[0]).astype(network.at_least_float32(x.dtype))
-    numbers = jnp.minimum(numbers, x.shape[0] - 1)
     if weights is not None:  # only their ratios count, and their sum has to fit
         weights = weights / jnp.max(weights)
+    dtype = network.at_least_float32(x.dtype)
+    blocks = _blocks(x.shape[0], dtype) if layout is None else _blocks_on(layout, x.shape[0], dtype)
 
     def body(_, block):
         block_rows, share = block
-        x_b, y_b, w_b = jax.tree.map(lambda t: rows_of(t, block_rows), (x, y, weights))
+        x_b, y_b, w_b = jax.tree.map(lambda t: _block(t, block_rows, layout), (x, y, weights))
         if w_b is not None:
             share = share * w_b.astype(share.dtype)
         tape = network.run(net, params, x_b)
@@ -206,10 +211,36 @@ def evaluate(
         ]
         return None, (*sums, jnp.sum(share))
 
-    split = (numbers.reshape(blocks, rows), mask.reshape(blocks, rows))
-    sums = jax.lax.scan(body, None, split)[1]
+    sums = jax.lax.scan(body, None, blocks)[1]
     losses, hits, total = jax.tree.map(jnp.sum, sums)
     return losses / total, None if hits is None else hits / total
+
+
+def _blocks(length: int, dtype: Any, most: int = EVALUATION_ROWS) -> tuple[jax.Array, jax.Array]:
+    """The row numbers of each block, (blocks, rows), and 1 for each, 0 where it is filled up."""
+    rows = min(length, most)
+    blocks = -(-length // rows)
+    numbers = jnp.arange(blocks * rows)
+    mask = (numbers < length).astype(dtype)
+    numbers = jnp.minimum(numbers, length - 1)
+    return numbers.reshape(blocks, rows), mask.reshape(blocks, rows)
+
+
+def _blocks_on(layout: Layout, length: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    """The same on a mesh: row numbers within the part of each device, and 1 or 0 for all parts."""
+    parts = layout.data_size
+    numbers, mask = _blocks(length // parts, dtype, max(1, EVALUATION_ROWS // parts))
+    return numbers, jnp.tile(mask, parts)
+
+
+def _block(t: jax.Array, rows: jax.Array, layout: Layout | None) -> jax.Array:
+    """The rows of one block; on a mesh the rows of these numbers of each device."""
+    if layout is None:
+        return rows_of(t, rows)
+    t = t.reshape(layout.data_size, -1, *t.shape[1:])
+    t = t.at[:, rows].get(mode="promise_in_bounds")
+    block = t.reshape(-1, *t.shape[2:])
+    return jax.lax.with_sharding_constraint(block, layout.rows())
 
 
 def _choose(condition, one, other):

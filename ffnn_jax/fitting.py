@@ -35,15 +35,18 @@ from ffnn_jax.history import History, history_of, records_of
 from ffnn_jax.losses import Loss, is_cross_entropy
 from ffnn_jax.network import Network, Params
 from ffnn_jax.resuming import check_keeping, check_not_beyond, identity_of, keeping
+from ffnn_jax.sharding.examples import as_examples, split_of, spread
+from ffnn_jax.sharding.placement import Placement, check_layout, on, placed, put, returned
 from ffnn_jax.streaming import Stream
 from ffnn_jax.training import (
     Objective,
+    Recipe,
     TrainState,
     check_batch_size,
     check_optimizer,
-    check_recipe,
     check_state,
     init_state,
+    recipe_on,
 )
 
 
@@ -95,6 +98,8 @@ def fit(
     weights: ArrayLike | None = None,
     objective: Objective = loss,
     accumulate: int = 1,
+    mesh: jax.sharding.Mesh | None = None,
+    placement: Placement | None = None,
     patience: int | None = None,
     min_delta: float = 0.0,
     progress: bool | None = None,
@@ -122,6 +127,13 @@ def fit(
       weights: (N,), as for `loss`.
       objective: as for `train_step`. Validation is by the network's own loss.
       accumulate: as for `train_step`; it divides batch_size.
+      mesh: devices to train on, as from `jax.make_mesh((4, 2), ("data", "model"))`: each batch is
+        split by rows over `data`, and wide layers over `model`. The order of the examples is that
+        of one device, so the result is the same up to rounding. A batch that does not divide is
+        filled up. Of several processes each gives its own rows, of `data` and of `validation`, as
+        NumPy arrays; an array of JAX that is spread over the mesh is the whole. None: one device.
+      placement: where each W_k and b_k lives on the mesh, a tuple of `Layer(W, b)` of
+        PartitionSpecs; None: by the rule, `ffnn_jax.placement(net, mesh)`.
       patience: stops after so many epochs in a row whose loss is no better than the best before
         them by more than min_delta: the validation loss if there is validation, otherwise the
         training loss of the epoch. 0 does what 1 does: it stops at the first such epoch. None:
@@ -148,7 +160,9 @@ def fit(
     Raises:
       TypeError, ValueError: as `loss`, and for NaN or infinity in the data, a distribution that
         is none, a batch_size that is no int from 1 to N, epochs < 1; neither or both of key and
-        state; accumulate that does not divide batch_size; patience < 0, min_delta < 0, or
+        state; accumulate that does not divide batch_size; a mesh with an axis that is neither data
+        nor model, a batch with fewer rows than the axis data has devices, or a placement that does
+        not fit; patience < 0, min_delta < 0, or
         min_delta without patience; resume without checkpoints, checkpoints that are there and no
         resume, or checkpoints of another fit.
       CheckpointError: another training holds the folder, or no checkpoint in it verifies.
@@ -171,21 +185,27 @@ def fit(
     checks.check_switch("progress", progress)
     stopping = check_stopping(patience, min_delta)
     check_keeping(checkpoints, resume, on_epochs)
+    layout = check_layout(net, mesh, placement)
     begin, run_compiled = _programs(check_compiler_options(compiler_options))
     dtype = np.dtype(np.float32)  # of the parameters
     if state is not None:
         dtype = checks.check_params(net.sizes, state.params)
     check_not_traced("fit", (data, weights, key, state))
     x, y = check_dataset("data", net, data, weights, dtype)
-    recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, x)
+    recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x)
     if validation is not None:
         validation = check_dataset("validation", net, validation, None, dtype)
-    now = state or begin(net, optimizer, jnp.asarray(key))
-    arrays = _data_of(net, now.params, (x, y, weights), validation)
+    if layout is None:
+        now = state or begin(net, optimizer, jnp.asarray(key))
+        arrays = _data_of(net, now.params, (x, y, weights), validation)
+    else:
+        now = state or begin(net, optimizer, key, mesh=mesh, placement=layout.placement)
+        arrays = _spread_data_of(net, recipe, dtype, (x, y, weights), validation)
     run = start(now, patience is not None)
 
     def call(run, count):
-        return run_compiled(net, recipe, run, arrays, stopping, count)
+        with on(layout):
+            return run_compiled(net, recipe, run, arrays, stopping, count)
 
     def identity():
         begun = key if state is None else state
@@ -195,19 +215,20 @@ def fit(
         line.show(run, tables)
         records = records_of(tables, int(run.epochs))
         if on_epochs is not None and records:
-            on_epochs(records, run.state.params)
+            on_epochs(records, returned(layout, run.state.params))
         keeper.save(run, tables)
 
     with keeping(checkpoints, resume, run, identity) as keeper:
         check_not_beyond(epochs, keeper)
+        run = keeper.run if layout is None else placed(layout, keeper.run)
         with Progress(epochs, progress, _words, done=keeper.saved) as line:
             run, tables, interrupted = drive(
-                call, keeper.run, epochs, after, before=keeper.tables, every=keeper.every
+                call, run, epochs, after, before=keeper.tables, every=keeper.every
             )
         keeper.save(run, tables, last=True)
     if interrupted:
         warnings.warn(interruption("fit", int(run.epochs), epochs), stacklevel=2)
-    result = fit_of(run, history_of(tables, int(run.epochs)))
+    result = fit_of(returned(layout, run), history_of(tables, int(run.epochs)))
     if int(run.bad_batch) >= 0:
         raise _non_finite(net, run, -(-x.shape[0] // recipe.batch_size), result)
     return result
@@ -227,6 +248,22 @@ def _data_of(net: Network, params: Params, examples: Any, held_out: Any) -> Data
     return data._replace(held_out_x=held_x, held_out_y=held_y)
 
 
+def _spread_data_of(
+    net: Network, recipe: Recipe, dtype: np.dtype, examples: Any, held_out: Any
+) -> Data:
+    """`_data_of` on a mesh. What is looked at has weights, 0 where it is filled up."""
+    layout, split = recipe.layout, recipe.split
+    assert layout is not None
+    assert split is not None
+    data = Data(*spread(layout, split, as_examples(net, layout, dtype, *examples)))
+    if held_out is None:
+        return data
+    split = split_of(layout, held_out)
+    x, y, _ = spread(layout, split, as_examples(net, layout, dtype, *held_out, None))
+    weights = put(split.mask(), layout.rows()) if split.rows < split.length else None
+    return data._replace(held_out_x=x, held_out_y=y, held_out_weights=weights)
+
+
 def _programs(options: tuple[tuple[str, Any], ...]) -> tuple[Callable[..., Any], ...]:
     """`init_state` and the loop over epochs, the way these options of XLA compile them."""
     return _compiled_with(options) if options else (init_state, compiled_epochs)
@@ -235,7 +272,11 @@ def _programs(options: tuple[tuple[str, Any], ...]) -> tuple[Callable[..., Any],
 @functools.cache
 def _compiled_with(options: tuple[tuple[str, Any], ...]) -> tuple[Callable[..., Any], ...]:
     return (
-        jax.jit(init_state, static_argnames="optimizer", compiler_options=dict(options)),
+        jax.jit(
+            init_state,
+            static_argnames=("optimizer", "mesh", "placement"),
+            compiler_options=dict(options),
+        ),
         jax.jit(run_epochs, static_argnames="recipe", compiler_options=dict(options)),
     )
 

@@ -19,8 +19,20 @@ from jax.typing import ArrayLike
 
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
-from ffnn_jax.batches import Parts, gathered_ahead, rows_of, shuffled
+from ffnn_jax.batches import Batches, Parts, shuffled
 from ffnn_jax.network import Network, Params, init
+from ffnn_jax.sharding import examples as sharded
+from ffnn_jax.sharding.batches import SplitBatches, SplitParts, in_parts
+from ffnn_jax.sharding.placement import (
+    Layout,
+    Placement,
+    check_batches,
+    check_layout,
+    constrained,
+    on,
+    placed,
+    returned,
+)
 
 Objective = Callable[..., jax.Array]
 OF_DROPOUT = 0xD809  # the child of a state's key that masks come from; its own splits are 0, 1, 2
@@ -51,12 +63,16 @@ class Recipe(NamedTuple):
       batch_size: B.
       objective: what is minimised.
       accumulate: in how many parts each batch is worked off.
+      layout: on which mesh, and where on it the parameters live; None without a mesh.
+      split: where on the mesh the rows of the data lie.
     """
 
     optimizer: optax.GradientTransformation
     batch_size: int
     objective: Objective = loss
     accumulate: int = 1
+    layout: Layout | None = None
+    split: sharded.Split | None = None
 
 
 class Descent(NamedTuple):
@@ -77,6 +93,8 @@ def init_state(
     key: jax.Array,
     *,
     params: Params | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+    placement: Placement | None = None,
 ) -> TrainState:
     """The state before the first step.
 
@@ -85,23 +103,42 @@ def init_state(
       optimizer: any optax optimizer.
       key: a PRNG key for the parameters and for the order of the data.
       params: parameters to start from; None draws them with `init`.
+      mesh: on which the state is to live; nothing of it that is split is ever whole on a device.
+        None: on no mesh.
+      placement: where on it, as for `fit`.
 
     Returns:
       A `TrainState` at step 0.
 
     Raises:
-      TypeError, ValueError: the optimizer is none, the key is none, or params do not fit.
+      TypeError, ValueError: the optimizer is none, the key is none, params do not fit, or the
+        mesh or the placement is none that fits.
     """
     network.check_network(net)
     check_optimizer(optimizer)
     checks.check_key(key)
     dtype = None if params is None else checks.check_params(net.sizes, params)
+    layout = check_layout(net, mesh, placement)
+    if layout is None:
+        return _start(net, optimizer, key, params, dtype)
+    with on(layout):
+        key, params = placed(layout, (key, None if params is None else tuple(params)))
+        return returned(layout, _compiled_start(net, optimizer, key, params, dtype, layout))
+
+
+def _start(net, optimizer, key, params, dtype, layout=None) -> TrainState:
+    """`init_state` of checked arguments."""
     params_key, order_key = jax.random.split(key)
     if params is None:
         start = init(net, params_key)
     else:
         start = jax.tree.map(partial(checks.to_jax, dtype=dtype), tuple(params))
-    return TrainState(start, optimizer.init(start), order_key, jnp.zeros((), jnp.int32))
+    start = constrained(layout, start)
+    state = TrainState(start, optimizer.init(start), order_key, jnp.zeros((), jnp.int32))
+    return constrained(layout, state)
+
+
+_compiled_start = jax.jit(_start, static_argnames=("optimizer", "dtype", "layout"))
 
 
 def train_step(
@@ -144,9 +181,7 @@ def train_step(
     check_state(net, optimizer, state)
     check_objective(objective, dropout=any(net.dropouts))
     accumulate = checks.check_positive_int("accumulate", accumulate)
-    key = None
-    if any(net.dropouts):
-        key = jax.random.fold_in(jax.random.fold_in(state.key, OF_DROPOUT), state.step)
+    key = _dropout_key(net, state)
     value_on = partial(_value_of, net, objective)
     if accumulate == 1:
         value_of = partial(value_on, key, x, y, weights)
@@ -160,10 +195,7 @@ def train_step(
         parts = Parts(value_on, examples, accumulate, state.params[0].W.dtype, key)
         value_of = parts.value
         value, grads = parts.value_and_grad(state.params)
-    extra = _extra_arguments(optimizer, value=value, grad=grads, value_fn=value_of)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **extra)
-    params: Any = optax.apply_updates(state.params, updates)
-    return TrainState(params, opt_state, state.key, state.step + 1), value
+    return _changed(optimizer, state, value, grads, value_of), value
 
 
 def train_epoch(
@@ -177,6 +209,8 @@ def train_epoch(
     weights: ArrayLike | None = None,
     objective: Objective = loss,
     accumulate: int = 1,
+    mesh: jax.sharding.Mesh | None = None,
+    placement: Placement | None = None,
 ) -> tuple[TrainState, jax.Array]:
     """One pass over the data in a new random order, as one compiled `lax.scan`.
 
@@ -195,20 +229,29 @@ def train_epoch(
       weights: (N,), as for `loss`. A batch of weight 0 has the loss 0.
       objective: as for `train_step`.
       accumulate: as for `train_step`; it divides batch_size.
+      mesh, placement: as for `fit`.
 
     Returns:
       (the next state, losses (⌈N/B⌉,), each before its step).
 
     Raises:
       TypeError, ValueError: as `loss`, or a batch_size that is no int from 1 to N, or accumulate
-        that does not divide it.
+        that does not divide it; mesh and placement as for `fit`.
     """
     check_state(net, optimizer, state)
     network.check_examples(net, x, y, weights)
-    recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, x)
-    _, x, y, weights = network.as_examples(net, state.params, x, y, weights)
-    state, losses, _ = compiled_epoch(net, recipe, state, x, y, weights)
-    return state, losses
+    layout = check_layout(net, mesh, placement)
+    recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x)
+    if layout is None:
+        _, x, y, weights = network.as_examples(net, state.params, x, y, weights)
+        state, losses, _ = compiled_epoch(net, recipe, state, x, y, weights)
+        return state, losses
+    with on(layout):
+        dtype = state.params[0].W.dtype
+        arrays = sharded.as_examples(net, layout, dtype, x, y, weights)
+        arrays = sharded.spread(layout, recipe.split, arrays)
+        state, losses, _ = compiled_epoch(net, recipe, placed(layout, state), *arrays)
+        return returned(layout, (state, losses))
 
 
 def gradient_descent(
@@ -341,7 +384,42 @@ def check_recipe(
     return Recipe(optimizer, batch_size, objective, accumulate)
 
 
+def recipe_on(
+    layout: Layout | None,
+    net: Network,
+    optimizer: Any,
+    batch_size: Any,
+    objective: Any,
+    accumulate: Any,
+    x: Any,
+) -> Recipe:
+    """`check_recipe`; with a layout for data whose rows are split over its mesh."""
+    if layout is None:
+        return check_recipe(net, optimizer, batch_size, objective, accumulate, x)
+    check_batch_size(1, x)
+    split = sharded.split_of(layout, x)
+    whole = jax.ShapeDtypeStruct((split.rows, *x.shape[1:]), x.dtype)
+    recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, whole)
+    check_batches(layout, recipe.batch_size)
+    return recipe._replace(layout=layout, split=split)
+
+
 # One epoch ---------------------------------------------------------------------------------------
+
+
+def _dropout_key(net: Network, state: TrainState) -> jax.Array | None:
+    """From which the masks of the next step are drawn."""
+    if not any(net.dropouts):
+        return None
+    return jax.random.fold_in(jax.random.fold_in(state.key, OF_DROPOUT), state.step)
+
+
+def _changed(optimizer, state, value, grads, value_of) -> TrainState:
+    """The state after a step with this loss and gradient."""
+    extra = _extra_arguments(optimizer, value=value, grad=grads, value_fn=value_of)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **extra)
+    params: Any = optax.apply_updates(state.params, updates)
+    return TrainState(params, opt_state, state.key, state.step + 1)
 
 
 def _extra_arguments(optimizer: optax.GradientTransformation, **arguments: Any) -> dict[str, Any]:
@@ -385,27 +463,44 @@ def run_batches(
     weights: Any,
 ) -> tuple[TrainState, jax.Array, jax.Array]:
     """The steps of `scan_epoch`, in the order that is drawn from order_key."""
-    optimizer, batch_size, objective, accumulate = recipe
     dtype = network.at_least_float32(state.params[0].W.dtype)  # of weights, and of sums of them
-    batches, mask = shuffled(order_key, x.shape[0], batch_size, dtype)
-    ahead = gathered_ahead((x, y, weights), batch_size)
-
-    def examples_of(rows):
-        return jax.tree.map(lambda t: rows_of(t, rows), (x, y, weights))
+    batches = _batches(recipe, order_key, (x, y, weights), dtype)
 
     def body(state, step):
-        batch, share = step
-        x_b, y_b, w_b = batch if ahead else examples_of(batch)
-        if share is not None:
-            w_b = share if w_b is None else w_b * share
-        options = {"weights": w_b, "objective": objective, "accumulate": accumulate}
-        state, value = train_step(net, optimizer, state, x_b, y_b, **options)
-        weight = jnp.asarray(batch_size, dtype) if w_b is None else jnp.sum(w_b)
+        examples = batches.examples_of(step)
+        state, value = _step(net, recipe, state, examples)
+        w_b = examples[2]
+        weight = jnp.asarray(recipe.batch_size, dtype) if w_b is None else jnp.sum(w_b)
         return state, (value, weight)
 
-    every = (examples_of(batches) if ahead else batches, mask)
-    state, (losses, totals) = jax.lax.scan(body, state, every)
-    return state, losses, totals
+    state, shown = jax.lax.scan(body, state, batches.every)
+    return state, *constrained(recipe.layout, shown)
+
+
+def _batches(recipe, order_key, data, dtype) -> Batches | SplitBatches:
+    """The batches of an epoch in the order that is drawn from the key."""
+    layout, split = recipe.layout, recipe.split
+    if layout is None or split is None:
+        order = shuffled(order_key, data[0].shape[0], recipe.batch_size, dtype)
+        return Batches(data, *order)
+    order = shuffled(order_key, split.rows, recipe.batch_size, dtype)
+    parts = recipe.accumulate
+    return SplitBatches(data, *order, layout=layout, split=split, parts=parts, dtype=dtype)
+
+
+def _step(net, recipe, state, examples) -> tuple[TrainState, jax.Array]:
+    """`train_step` of one batch; on a mesh, where it has parts, they are a leading axis of it."""
+    optimizer, layout = recipe.optimizer, recipe.layout
+    if layout is None or not in_parts(layout, recipe.accumulate):
+        x, y, weights = examples
+        options = {"objective": recipe.objective, "accumulate": recipe.accumulate}
+        state, value = train_step(net, optimizer, state, x, y, weights=weights, **options)
+        return constrained(layout, state), value
+    value_on = partial(_value_of, net, recipe.objective)
+    dtype, key = state.params[0].W.dtype, _dropout_key(net, state)
+    parts = SplitParts(value_on, examples, layout, dtype, key)
+    value, grads = parts.value_and_grad(state.params)
+    return constrained(layout, _changed(optimizer, state, value, grads, parts.value)), value
 
 
 compiled_epoch = jax.jit(scan_epoch, static_argnames="recipe")

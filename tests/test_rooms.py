@@ -34,6 +34,7 @@ ROOMS = [
     "checkpoint",
     "metrics",
     "shuffle",
+    "sharding",
     "batches",
     "training",
     "penalties",

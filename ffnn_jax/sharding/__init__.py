@@ -1,1 +1,1 @@
-"""Layouts of a network over many devices, and what they move."""
+"""One training on many devices: where parameters live, and how rows come to those who need them."""
