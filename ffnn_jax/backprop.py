@@ -187,17 +187,14 @@ def _loss(net, params, x, y, weights, key):
 
 def _loss_forward(net, params, x, y, weights, key):
     kept = forward(net, params, x, key)
-    # On a mesh Σ w is an exchange between devices, so it is kept; elsewhere it costs nothing again.
-    on_mesh = not jax.sharding.get_abstract_mesh().empty
-    whole = network.total(weights) if on_mesh and weights is not None else None
-    value = network.batch_loss(net, kept[-1], y, weights, whole)
-    return value, (params, x, y, weights, whole, key, value, kept)
+    value = network.batch_loss(net, kept[-1], y, weights)
+    return value, (params, x, y, weights, key, value, kept)
 
 
 def _loss_backward(net, residuals, grad_loss):
-    params, x, y, weights, whole, key, value, kept = residuals
+    params, x, y, weights, key, value, kept = residuals
     a_L = kept[-1]
-    share = network.shares(a_L, weights, grad_loss, whole)
+    share = network.shares(a_L, weights, grad_loss)
     grad_a_L = share * outputs.grad_a(net.output, network.loss_of(net), a_L, y)
     grad_params, _, grads_h = sweep(net, params, x, kept, grad_a_L, key)
     losses, grad_y = _grad_y(net, a_L, y, share)

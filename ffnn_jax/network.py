@@ -345,40 +345,28 @@ def run(
     return Tape(tuple(a), tuple(h), OUTPUTS[net.output].value(a[-1]))
 
 
-def batch_loss(
-    net: Network, a: jax.Array, y: Any, weights: jax.Array | None, whole: jax.Array | None = None
-) -> jax.Array:
-    """ℒ = Σ_i w_i ℓ_i / Σ_i w_i over all examples of the batch; a is a_L, whole as for `mean`."""
-    return mean(outputs.example_losses(net.output, loss_of(net), a, y), weights, whole)
+def batch_loss(net: Network, a: jax.Array, y: Any, weights: jax.Array | None) -> jax.Array:
+    """ℒ = Σ_i w_i ℓ_i / Σ_i w_i over all examples of the batch; a is a_L."""
+    return mean(outputs.example_losses(net.output, loss_of(net), a, y), weights)
 
 
-def mean(
-    losses: jax.Array, weights: jax.Array | None, whole: jax.Array | None = None
-) -> jax.Array:
-    """Σ_i w_i ℓ_i / Σ_i w_i; whole is `total(weights)` where it is there already."""
+def mean(losses: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """Σ_i w_i ℓ_i / Σ_i w_i."""
     if weights is None:
         return jnp.mean(losses)
-    whole = total(weights) if whole is None else whole
-    weighted = weights / whole * losses.astype(weights.dtype)
+    weighted = weights / total(weights) * losses.astype(weights.dtype)
     return jnp.sum(weighted).astype(losses.dtype)
 
 
-def shares(
-    a: jax.Array,
-    weights: jax.Array | None,
-    grad_loss: ArrayLike = 1.0,
-    whole: jax.Array | None = None,
-) -> jax.Array:
+def shares(a: jax.Array, weights: jax.Array | None, grad_loss: ArrayLike = 1.0) -> jax.Array:
     """∂ℒ/∂ℓ_i = w_i / Σ_i w_i times ∇ℒ, (*batch, 1) to go with a_L; a scalar, 1/N, without weights.
 
     In the dtype of a_L; on the way there in float32 at least: float16 has no 1/N for a large N.
-    whole as for `mean`.
     """
     wide = jnp.asarray(grad_loss, at_least_float32(a.dtype))
     if weights is None:
         return (wide / math.prod(a.shape[:-1])).astype(a.dtype)
-    whole = total(weights) if whole is None else whole
-    return jnp.expand_dims((weights / whole * wide).astype(a.dtype), -1)
+    return jnp.expand_dims((weights / total(weights) * wide).astype(a.dtype), -1)
 
 
 def total(weights: jax.Array) -> jax.Array:
