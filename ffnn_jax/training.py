@@ -123,7 +123,8 @@ def init_state(
         return _start(net, optimizer, key, params, dtype)
     with on(layout):
         key, params = placed(layout, (key, None if params is None else tuple(params)))
-        return returned(layout, _compiled_start(net, optimizer, key, params, dtype, layout))
+        state = _compiled_start(net, optimizer, key, params, dtype, layout)
+    return returned(layout, state)
 
 
 def _start(net, optimizer, key, params, dtype, layout=None) -> TrainState:
@@ -251,7 +252,7 @@ def train_epoch(
         arrays = sharded.as_examples(net, layout, dtype, x, y, weights)
         arrays = sharded.spread(layout, recipe.split, arrays)
         state, losses, _ = compiled_epoch(net, recipe, placed(layout, state), *arrays)
-        return returned(layout, (state, losses))
+    return returned(layout, (state, losses))
 
 
 def gradient_descent(

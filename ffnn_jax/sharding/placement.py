@@ -296,7 +296,10 @@ def returned(layout: Layout | None, tree: Any) -> Any:
     if layout is None or layout.mesh == layout.auto:
         return tree
 
-    def relabel(leaf):
-        return jax.device_put(leaf, NamedSharding(layout.mesh, leaf.sharding.spec))
+    def relabel(leaf, home):
+        home = NamedSharding(layout.mesh, home.spec)
+        if isinstance(leaf, Tracer):
+            return jax.sharding.reshard(leaf, home)
+        return jax.device_put(leaf, home)
 
-    return jax.tree.map(relabel, tree)
+    return jax.tree.map(relabel, tree, shardings_of(layout, tree))
