@@ -2,13 +2,14 @@
 
 B examples a step on D devices of `data` are ⌈B/D⌉ = r on each. A pair of layers (k, k+1) is split
 over `model`: W_k by rows, so that each device has some units of layer k, and W_{k+1} by columns, so
-that it needs no others. Each sum below is one exchange:
+that it needs no others. What each device moves:
 
-  over model   a_{k+1} = Σ_devices W_{k+1} h_k + b_{k+1}          r n_{k+1} numbers, forward
-               ∇h_{k−1} = Σ_devices W_kᵀ ∇a_k                     r n_{k−1} numbers, backward, k > 1
-  over data    ∇W_k, ∇b_k and ℒ, sums over examples               as many numbers as one device has
-               W_k where it is split over data as well (ZeRO)     gathered before it is used, and
-                                                                  ∇W_k scattered after its sum
+  over model   a_{k+1} = Σ_devices W_{k+1} h_k       all-reduce of r n_{k+1} numbers, forward
+               ∇h_{k−1} = Σ_devices W_kᵀ ∇a_k        all-reduce of r n_{k−1} numbers, back, k > 1
+  over data    x and y of the batch                  reduce-scatter of D r rows
+               ∇W_k, ∇b_k and ℒ: sums over examples  all-reduce of what one device has of them
+               W_k that is split over data (ZeRO)    all-gather of it, before it is used
+               ∇W_k of such                          reduce-scatter, in place of the all-reduce
 
 Sources: Shoeybi et al. 2019, "Megatron-LM", section 3; Rajbhandari et al. 2020, "ZeRO", section 7.
 """
@@ -17,41 +18,42 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 from jax.typing import DTypeLike
 
 from ffnn_jax import checks, network
+from ffnn_jax.losses import is_cross_entropy
 from ffnn_jax.network import Layer, Network
 from ffnn_jax.sharding.collectives import Collective
+from ffnn_jax.sharding.placement import DATA, MODEL, Placement, axes_of
 
 
 def expected_collectives(
     net: Network,
     mesh: Mesh | AbstractMesh,
-    placement: tuple[Layer, ...],
+    placement: Placement,
     batch_size: int,
     *,
     weighted: bool = False,
     dtype: DTypeLike = "float32",
     steps: int = 1,
 ) -> tuple[Collective, ...]:
-    """What the gradient and an optimizer that works entry by entry must move between devices.
+    """What a step of `fit` must move between devices, with an optimizer that works entry by entry.
 
     Args:
-      net: the network.
+      net: the network. y is taken for classes where its loss is a cross-entropy with softmax, and
+        for n_L numbers elsewhere.
       mesh: with axes `data`, `model` or both.
       placement: a `Layer(W=PartitionSpec, b=PartitionSpec)` of each layer: whole, or in pairs by
         rows and then by columns over `model`; any of them split over `data` too.
       batch_size: B, of the whole batch.
-      weighted: whether examples have weights, of which the sum is needed.
+      weighted: whether examples have weights of yours.
       dtype: of the parameters.
       steps: how many are taken: `times` of each exchange.
 
     Returns:
       A `Collective` for each quantity. XLA joins those that can wait for each other, so compare
-      their `totals`. On a mesh of CPUs a gradient that is split over data is an all-reduce, of
-      which each device then keeps its part: XLA has no reduce-scatter of it there.
+      their `totals`.
 
     Raises:
       TypeError: net is no Network, mesh no mesh, placement no tuple of Layer, dtype not floating.
@@ -76,53 +78,56 @@ def expected_collectives(
     batch_size = checks.check_positive_int("batch_size", batch_size)
     steps = checks.check_positive_int("steps", steps)
     roles = _roles(net, placement)
-    examples = -(-batch_size // mesh.shape.get("data", 1))
+    parts = mesh.shape.get(DATA, 1)
+    examples = -(-batch_size // parts)
     moved = [
+        *_rows(net, examples * parts, size, weighted),
         *_over_model(net, roles, examples * size),
-        *_over_data(net, mesh, placement, size, weighted),
+        *_over_data(net, mesh, placement, size),
     ]
-    scatters = not isinstance(mesh, Mesh) or mesh.devices.flat[0].platform != "cpu"
     return tuple(
-        Collective(_kind(kind, scatters), (axis,), n, mesh.shape[axis], steps, source)
+        Collective(kind, (axis,), n, mesh.shape[axis], steps, source)
         for kind, axis, n, source in moved
         if mesh.shape.get(axis, 1) > 1
     )
 
 
-def _kind(kind: str, scatters: bool) -> str:
-    return "all-reduce" if kind == "reduce-scatter" and not scatters else kind
-
-
 Moved = tuple[str, str, int, str]  # kind, axis, bytes, source
+
+
+def _rows(net: Network, examples: int, size: int, weighted: bool) -> Iterator[Moved]:
+    """The batch, each row from the device that has it; weights go to all, for their sum."""
+    classes = net.output == "softmax" and is_cross_entropy(net.loss)
+    yield "reduce-scatter", DATA, examples * net.sizes[0] * size, "x"
+    yield "reduce-scatter", DATA, examples * (4 if classes else net.sizes[-1] * size), "y"
+    if weighted:
+        yield "all-reduce", DATA, examples * max(size, 4), "w"
 
 
 def _over_model(net: Network, roles: tuple[str, ...], bytes_a_unit: int) -> Iterator[Moved]:
     """The sums that a pair of layers needs; bytes_a_unit is one number for each example here."""
     for k, role in enumerate(roles, start=1):
         if role == "columns":
-            yield "all-reduce", "model", net.sizes[k] * bytes_a_unit, f"a_{k}"
+            yield "all-reduce", MODEL, net.sizes[k] * bytes_a_unit, f"a_{k}"
         if role == "rows" and k > 1:
-            yield "all-reduce", "model", net.sizes[k - 1] * bytes_a_unit, f"∇h_{k - 1}"
+            yield "all-reduce", MODEL, net.sizes[k - 1] * bytes_a_unit, f"∇h_{k - 1}"
 
 
 def _over_data(
-    net: Network, mesh: Mesh | AbstractMesh, placement: tuple[Layer, ...], size: int, weighted: bool
+    net: Network, mesh: Mesh | AbstractMesh, placement: Placement, size: int
 ) -> Iterator[Moved]:
     """Parameters where they are split over data, their gradients, and the loss."""
-    for k, (layer, m, n) in enumerate(
-        zip(placement, net.sizes[1:], net.sizes[:-1], strict=True), start=1
-    ):
-        for name, spec, shape in (("W", layer.W, (m, n)), ("b", layer.b, (m,))):
+    for k, layer in enumerate(placement, start=1):
+        shapes = (net.sizes[k], net.sizes[k - 1]), (net.sizes[k],)
+        for name, spec, shape in zip("Wb", layer, shapes, strict=True):
             axes = _axes(spec)
-            here = math.prod(shape) * size // (mesh.shape["model"] if "model" in axes else 1)
-            if "data" in axes:
-                yield "all-gather", "data", here, f"{name}_{k}"
-                yield "reduce-scatter", "data", here, f"∇{name}_{k}"
+            here = math.prod(shape) * size // (mesh.shape[MODEL] if MODEL in axes else 1)
+            if DATA in axes:
+                yield "all-gather", DATA, here, f"{name}_{k}"
+                yield "reduce-scatter", DATA, here, f"∇{name}_{k}"
             else:
-                yield "all-reduce", "data", here, f"∇{name}_{k}"
-    yield "all-reduce", "data", size, "ℒ"
-    if weighted:
-        yield "all-reduce", "data", max(size, np.dtype("float32").itemsize), "Σ w"
+                yield "all-reduce", DATA, here, f"∇{name}_{k}"
+    yield "all-reduce", DATA, size, "ℒ"
 
 
 # The placement -----------------------------------------------------------------------------------
@@ -150,8 +155,8 @@ def _role(k: int, layer: Any) -> str:
     """What a layer is over model."""
     if not isinstance(layer, Layer) or not all(isinstance(s, PartitionSpec) for s in layer):
         raise TypeError(f"placement[{k - 1}]: expected a Layer of PartitionSpec, got {layer!r}")
-    by_rows, by_columns = ("model" in _axes(layer.W[i : i + 1]) for i in range(2))
-    if ("model" in _axes(layer.b)) != by_rows:
+    by_rows, by_columns = (MODEL in _axes(layer.W[i : i + 1]) for i in range(2))
+    if (MODEL in _axes(layer.b)) != by_rows:
         raise ValueError(f"placement[{k - 1}]: expected b split over model as the rows of W are")
     if by_rows and by_columns:
         raise ValueError(f"placement[{k - 1}]: expected W split over model once, got {layer.W}")
@@ -160,5 +165,4 @@ def _role(k: int, layer: Any) -> str:
 
 def _axes(spec: Any) -> tuple[str, ...]:
     """The names of the mesh axes in (entries of) a PartitionSpec."""
-    found = (entry if isinstance(entry, tuple) else (entry,) for entry in spec)
-    return tuple(axis for entry in found for axis in entry if axis is not None)
+    return tuple(axis for entry in spec for axis in axes_of(entry))
