@@ -266,6 +266,7 @@ def drive(
     *,
     before: Sequence[Table] = (),
     every: int = MOST_EPOCHS,
+    agreed: Callable[[int], int] = int,
 ) -> tuple[Run, list[Table], bool]:
     """Calls until there were so many epochs, all has stopped, or Ctrl-C.
 
@@ -279,6 +280,8 @@ def drive(
       show: called after each call with the run and the tables up to then.
       before: the tables of the epochs that the run has behind it.
       every: no call goes past a multiple of this many epochs.
+      agreed: called before each call with how many epochs there would be by this process's clock;
+        gives how many there are, or raises KeyboardInterrupt.
 
     Returns:
       (run, the tables in order, whether it was interrupted). The tables may go on beyond the run.
@@ -287,8 +290,9 @@ def drive(
     done, count = sum(len(table.seconds) for table in tables), 1
     try:
         while done < epochs and not np.all(run.stopped):
+            most = agreed(min(count, epochs - done, every - done % every))
             began = time.perf_counter()
-            after, rows, taken = call(run, min(count, epochs - done, every - done % every))
+            after, rows, taken = call(run, most)
             taken = int(taken)
             rows = Row(*(None if t is None else np.asarray(t, np.float64)[:taken] for t in rows))
             seconds = time.perf_counter() - began

@@ -34,7 +34,9 @@ from ffnn_jax.epochs import (
 from ffnn_jax.history import History, history_of, records_of
 from ffnn_jax.losses import Loss, is_cross_entropy
 from ffnn_jax.network import Network, Params
+from ffnn_jax.processes import all_or_none, hearing, peers
 from ffnn_jax.resuming import check_keeping, check_not_beyond, identity_of, keeping
+from ffnn_jax.sharding.alike import agree_on, is_joint
 from ffnn_jax.sharding.examples import as_examples, split_of, spread
 from ffnn_jax.sharding.placement import Placement, check_layout, on, placed, put, returned
 from ffnn_jax.streaming import Stream
@@ -85,6 +87,7 @@ class NonFiniteLossError(FloatingPointError):
         return self.args[0]
 
 
+@peers("fit")
 def fit(
     net: Network,
     data: tuple[ArrayLike, Any],
@@ -181,20 +184,37 @@ def fit(
       True
     """
     _check_start(net, optimizer, key, state)
+    layout = check_layout(net, mesh, placement)
     epochs = checks.check_positive_int("epochs", epochs)
     checks.check_switch("progress", progress)
     stopping = check_stopping(patience, min_delta)
     check_keeping(checkpoints, resume, on_epochs)
-    layout = check_layout(net, mesh, placement)
     begin, run_compiled = _programs(check_compiler_options(compiler_options))
     dtype = np.dtype(np.float32)  # of the parameters
     if state is not None:
         dtype = checks.check_params(net.sizes, state.params)
     check_not_traced("fit", (data, weights, key, state))
-    x, y = check_dataset("data", net, data, weights, dtype)
+    with all_or_none("fit", joint=is_joint(layout)):
+        x, y = check_dataset("data", net, data, weights, dtype)
+        if validation is not None:
+            validation = check_dataset("validation", net, validation, None, dtype)
+    if layout is not None and is_joint(layout):
+        agree_on(
+            "fit",
+            net,
+            layout,
+            (x, y, weights, validation),
+            batch_size=batch_size,
+            epochs=epochs,
+            accumulate=accumulate,
+            patience=patience,
+            min_delta=min_delta,
+            objective=objective,
+            key=key,
+            checkpoints=type(checkpoints).__name__,
+            resume=resume,
+        )
     recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x)
-    if validation is not None:
-        validation = check_dataset("validation", net, validation, None, dtype)
     if layout is None:
         now = state or begin(net, optimizer, jnp.asarray(key))
         arrays = _data_of(net, now.params, (x, y, weights), validation)
@@ -218,14 +238,22 @@ def fit(
             on_epochs(records, returned(layout, run.state.params))
         keeper.save(run, tables)
 
-    with keeping(checkpoints, resume, run, identity) as keeper:
+    told = hearing(joint=is_joint(layout), saves=checkpoints is not None)
+    with keeping(checkpoints, resume, run, identity) as keeper, told as heard:
         check_not_beyond(epochs, keeper)
         run = keeper.run if layout is None else placed(layout, keeper.run)
         with Progress(epochs, progress, _words, done=keeper.saved) as line:
             run, tables, interrupted = drive(
-                call, run, epochs, after, before=keeper.tables, every=keeper.every
+                call,
+                run,
+                epochs,
+                after,
+                before=keeper.tables,
+                every=keeper.every,
+                agreed=heard.agreed,
             )
         keeper.save(run, tables, last=True)
+        heard.end()
     if interrupted:
         warnings.warn(interruption("fit", int(run.epochs), epochs), stacklevel=2)
     result = fit_of(returned(layout, run), history_of(tables, int(run.epochs)))

@@ -31,6 +31,7 @@ ROOMS = [
     "weights",
     "rows",
     "description",
+    "processes",
     "checkpoint",
     "metrics",
     "shuffle",

@@ -11,13 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
 from ffnn_jax import checks
 from ffnn_jax.losses import Loss, is_cross_entropy
 from ffnn_jax.network import Network, at_least_float32
+from ffnn_jax.processes import exchange
 from ffnn_jax.sharding.placement import Layout, put
 
 
@@ -82,8 +82,7 @@ def split_of(layout: Layout, tree: Any) -> Split:
     if not is_of_process(layout, tree):
         parts = layout.data_size
         return Split(rows, -(-rows // parts) * parts)
-    counts = multihost_utils.process_allgather(np.asarray(rows, np.int32))
-    return split_by_process(np.asarray(counts).reshape(-1), _owners(layout))
+    return split_by_process(exchange("rows", int(rows)), _owners(layout))
 
 
 def split_by_process(counts: Any, owners: list[int]) -> Split:

@@ -285,6 +285,8 @@ def put(value: Any, sharding: NamedSharding) -> jax.Array:
             if jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
                 words = put(np.asarray(jax.random.key_data(value)), sharding)
                 return jax.random.wrap_key_data(words, impl=jax.random.key_impl(value))
+        elif not sharding.is_fully_addressable and _is_at(value, sharding):
+            return _relabelled(value, sharding)
         else:
             return jax.device_put(value, sharding)
     array = np.asarray(value)
@@ -300,6 +302,22 @@ def returned(layout: Layout | None, tree: Any) -> Any:
         home = NamedSharding(layout.mesh, home.spec)
         if isinstance(leaf, Tracer):
             return jax.sharding.reshard(leaf, home)
-        return jax.device_put(leaf, home)
+        return _relabelled(leaf, home)
 
     return jax.tree.map(relabel, tree, shardings_of(layout, tree))
+
+
+def _is_at(leaf: jax.Array, home: NamedSharding) -> bool:
+    """Whether every part of the array is already where it is to be."""
+    return leaf.sharding.devices_indices_map(leaf.shape) == home.devices_indices_map(leaf.shape)
+
+
+def _relabelled(leaf: jax.Array, home: NamedSharding) -> jax.Array:
+    """The same parts on the same devices under another mesh, also where others' devices are in it."""
+    if home.is_fully_addressable:
+        return jax.device_put(leaf, home)
+    if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        words = _relabelled(jax.random.key_data(leaf), home)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
+    parts = [shard.data for shard in leaf.addressable_shards]
+    return jax.make_array_from_single_device_arrays(leaf.shape, home, parts)

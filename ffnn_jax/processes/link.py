@@ -1,0 +1,92 @@
+"""A connection between two processes: lines of JSON over TCP, and what is said when it breaks."""
+
+import json
+import selectors
+import socket
+import time
+from collections.abc import Iterable
+from typing import Any
+
+LONGEST = 2**20  # bytes of one message
+SECONDS = 60.0  # in which a message is taken off our hands
+SILENCE = (5, 5, 3)  # s until a silent host is asked, s between questions, how many go unanswered
+
+
+class ProcessError(RuntimeError):
+    """Something is wrong between the processes of one training; the text is one line.
+
+    One of them has ended or cannot be reached, did not come, or has not what the others have.
+    """
+
+
+class Link:
+    """One end of a connection.
+
+    Attributes:
+      socket: the connection. A host that has lost its power is found by the questions of TCP.
+    """
+
+    def __init__(self, connection: socket.socket):
+        connection.settimeout(SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in zip(
+            ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"), SILENCE, strict=True
+        ):
+            if hasattr(socket, name):
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        self.socket = connection
+        self._received = b""
+
+    def fileno(self) -> int:
+        """For selectors."""
+        return self.socket.fileno()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Sends one message.
+
+        Raises:
+          OSError: the other end is gone.
+        """
+        self.socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self) -> dict[str, Any] | None:
+        """What has come: a whole message, or None where there is only a part of one.
+
+        Raises:
+          EOFError: the other end has closed.
+          OSError: it cannot be reached.
+          ValueError: what comes are no messages of ours.
+        """
+        data = self.socket.recv(65536)
+        if not data:
+            raise EOFError
+        self._received += data
+        line, end, rest = self._received.partition(b"\n")
+        if not end:
+            if len(self._received) > LONGEST:
+                raise ValueError("a message without an end")
+            return None
+        self._received = rest
+        message = json.loads(line)
+        if not isinstance(message, dict):
+            raise ValueError("a message that is no object")
+        return message
+
+    def close(self) -> None:
+        """Closes it."""
+        self.socket.close()
+
+
+def ready(connections: Iterable[Any], deadline: float) -> list[Any]:
+    """Those of the connections that have something to read, as soon as one has; [] after the time.
+
+    Args:
+      connections: links and listening sockets.
+      deadline: by `time.monotonic`.
+    """
+    with selectors.DefaultSelector() as selector:
+        for connection in connections:
+            selector.register(connection, selectors.EVENT_READ)
+        events = selector.select(max(0.0, deadline - time.monotonic()))
+    return [key.fileobj for key, _ in events]

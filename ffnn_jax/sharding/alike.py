@@ -1,0 +1,52 @@
+"""What all processes of one training have to have alike, compared before anything is compiled."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from ffnn_jax.description import describe
+from ffnn_jax.network import Network
+from ffnn_jax.processes import agree
+from ffnn_jax.sharding.placement import Layout
+
+
+def is_joint(layout: Layout | None) -> bool:
+    """Whether the mesh has devices of several processes, which then all do the same."""
+    return layout is not None and not layout.sharding().is_fully_addressable
+
+
+def agree_on(name: str, net: Network, layout: Layout, arrays: Any, **options: Any) -> None:
+    """Compares in all processes what their programs are made of.
+
+    Args:
+      name: of the function that trains.
+      net: the network.
+      layout: on which mesh.
+      arrays: a pytree of arrays with rows first, or None; how many rows is not compared.
+      options: other values by their names: anything that JSON can hold, keys, and functions.
+
+    Raises:
+      ProcessError: in every process: it names what differs, and who has what.
+    """
+    from ffnn_jax import __version__
+
+    fields = {
+        "jax": jax.__version__,
+        "ffnn_jax": __version__,
+        "network": describe(net),
+        "mesh": {str(axis): size for axis, size in layout.mesh.shape.items()},
+        "placement": str(layout.placement),
+    }
+    for path, leaf in jax.tree_util.tree_flatten_with_path(arrays)[0]:
+        fields[f"data{jax.tree_util.keystr(path)}"] = f"{leaf.dtype} {['N', *leaf.shape[1:]]}"
+    agree(name, fields | {key: _plain(value) for key, value in options.items()})
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it."""
+    if isinstance(value, jax.Array) and jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
+        value = jax.random.key_data(value)
+    if isinstance(value, jax.Array | np.ndarray):
+        return np.asarray(value).tolist()
+    return getattr(value, "__qualname__", type(value).__qualname__) if callable(value) else value
