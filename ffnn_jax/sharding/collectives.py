@@ -20,6 +20,8 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from ffnn_jax import checks
 from ffnn_jax.sharding import hlo
 
+WIDEST = 64  # characters of a source in a table
+
 
 class Collective(NamedTuple):
     """One exchange between devices.
@@ -119,7 +121,7 @@ def totals(exchanges: Iterable[Collective]) -> dict[tuple[str, tuple[str, ...]],
 
 
 def collectives_table(exchanges: Iterable[Collective]) -> str:
-    """The exchanges as lines of text: kind, axes, bytes, devices, times, source.
+    """The exchanges as lines of text: kind, axes, bytes, devices, times, source (cut off if long).
 
     Args:
       exchanges: as from `collectives` or `expected_collectives`.
@@ -131,7 +133,8 @@ def collectives_table(exchanges: Iterable[Collective]) -> str:
     for each in exchanges:
         times = "?" if each.times is None else str(each.times)
         axes = " × ".join(each.axes)
-        rows.append((each.kind, axes, f"{each.bytes:,}", str(each.devices), times, each.source))
+        source = each.source if len(each.source) <= WIDEST else f"{each.source[: WIDEST - 1]}…"
+        rows.append((each.kind, axes, f"{each.bytes:,}", str(each.devices), times, source))
     if len(rows) == 1:
         return "none"
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
