@@ -23,7 +23,8 @@ import optax
 from throughput import begin, put_out, quartiles
 
 import ffnn_jax as ffnn
-from ffnn_jax import ensemble, epochs, training
+from ffnn_jax import epochs, training
+from ffnn_jax.ensemble import inputs, members
 
 CASES = {"tiny": ((4, 16, 3), 16, 40), "small": ((64, 64, 64, 10), 32, 4)}  # sizes, batch, epochs
 STEPS, OPTIMIZER = 100, optax.sgd(0.01)
@@ -42,11 +43,11 @@ def variants(sizes, batch, epoch_count, networks):
     y = jnp.asarray(draw.integers(0, sizes[-1], STEPS * batch), jnp.int32)
     recipe, data = training.Recipe(OPTIMIZER, batch), epochs.Data(x, y, None)
     keys = jax.random.split(jax.random.key(0), networks)
-    runs = ensemble._start(net, OPTIMIZER, keys, None, True)
+    runs = members.start_many(net, OPTIMIZER, keys, None, True)
     states = [jax.tree.map(partial(take, i), runs.state) for i in range(networks)]
     stopping = epochs.Stopping(np.int32(2**30), np.float32(0))
-    own, shared = ensemble._own_and_shared(data)
-    group = ensemble._group_size(net, networks)
+    own, shared = inputs.own_and_shared(data)
+    group = members.group_size_for(net, networks)
 
     @jax.jit
     def scan(state, data):
@@ -60,7 +61,7 @@ def variants(sizes, batch, epoch_count, networks):
 
     def many():
         each = (runs, None, own)
-        return ensemble._compiled_many(net, recipe, each, shared, stopping, epoch_count, group)
+        return members.compiled_many(net, recipe, each, shared, stopping, epoch_count, group)
 
     def bare():
         return [scan(states[0], data) for _ in range(CALLS)]

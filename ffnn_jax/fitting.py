@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
-from ffnn_jax.checkpoint import Checkpoints
+from ffnn_jax.checkpoint import Checkpoints, ShardedCheckpoints
 from ffnn_jax.epochs import (
     Data,
     Row,
@@ -87,7 +87,6 @@ class NonFiniteLossError(FloatingPointError):
         return self.args[0]
 
 
-@peers("fit")
 def fit(
     net: Network,
     data: tuple[ArrayLike, Any],
@@ -106,7 +105,7 @@ def fit(
     patience: int | None = None,
     min_delta: float = 0.0,
     progress: bool | None = None,
-    checkpoints: Checkpoints | None = None,
+    checkpoints: Checkpoints | ShardedCheckpoints | None = None,
     resume: bool = False,
     on_epochs: Callable[[list[dict[str, Any]], Params], Any] | None = None,
     compiler_options: Mapping[str, Any] | None = None,
@@ -144,10 +143,10 @@ def fit(
       min_delta: what an improvement has to exceed, at least 0.
       progress: whether to show a line on stderr; None: only where stderr is a terminal.
       checkpoints: where everything is saved, every so many epochs and at the end. The folder is
-        locked until `fit` returns.
+        locked until `fit` returns. Of several processes ShardedCheckpoints.
       resume: whether to go on from the newest checkpoint that verifies, with the same arguments as
-        before, but for epochs, which may be more: bit for bit as if it had never stopped. Where
-        there is none, the fit starts anew.
+        before, but for epochs, which may be more: bit for bit as if it had never stopped. mesh and
+        placement may be others too; then up to rounding. Where there is none, the fit starts anew.
       on_epochs: called after each call of the compiled loop, before it is saved: with a list of
         {"epoch" (from 1), "loss", "validation_loss", "validation_accuracy" (None where there is
         none), "seconds"}, one for each epoch, and the parameters after the last of them. After a
@@ -188,7 +187,7 @@ def fit(
     epochs = checks.check_positive_int("epochs", epochs)
     checks.check_switch("progress", progress)
     stopping = check_stopping(patience, min_delta)
-    check_keeping(checkpoints, resume, on_epochs)
+    check_keeping(checkpoints, resume, on_epochs, layout)
     begin, run_compiled = _programs(check_compiler_options(compiler_options))
     dtype = np.dtype(np.float32)  # of the parameters
     if state is not None:
@@ -215,12 +214,13 @@ def fit(
             resume=resume,
         )
     recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x)
-    if layout is None:
-        now = state or begin(net, optimizer, jnp.asarray(key))
-        arrays = _data_of(net, now.params, (x, y, weights), validation)
-    else:
-        now = state or begin(net, optimizer, key, mesh=mesh, placement=layout.placement)
-        arrays = _spread_data_of(net, recipe, dtype, (x, y, weights), validation)
+    with peers("fit"):
+        if layout is None:
+            now = state or begin(net, optimizer, jnp.asarray(key))
+            arrays = _data_of(net, now.params, (x, y, weights), validation)
+        else:
+            now = state or begin(net, optimizer, key, mesh=mesh, placement=layout.placement)
+            arrays = _spread_data_of(net, recipe, dtype, (x, y, weights), validation)
     run = start(now, patience is not None)
 
     def call(run, count):
@@ -229,7 +229,7 @@ def fit(
 
     def identity():
         begun = key if state is None else state
-        return identity_of(net, recipe, arrays, stopping, begun, now, compiler_options)
+        return identity_of(net, recipe, arrays, stopping, begun, now, compiler_options, checkpoints)
 
     def after(run, tables):
         line.show(run, tables)
@@ -239,7 +239,7 @@ def fit(
         keeper.save(run, tables)
 
     told = hearing(joint=is_joint(layout), saves=checkpoints is not None)
-    with keeping(checkpoints, resume, run, identity) as keeper, told as heard:
+    with keeping(checkpoints, resume, run, identity) as keeper, told as heard, peers("fit"):
         check_not_beyond(epochs, keeper)
         run = keeper.run if layout is None else placed(layout, keeper.run)
         with Progress(epochs, progress, _words, done=keeper.saved) as line:

@@ -17,13 +17,15 @@ import jax
 import numpy as np
 
 from ffnn_jax.checkpoint import Checkpoints
-from ffnn_jax.checkpoint.folder import File
-from ffnn_jax.checkpoint.leaves import encode, named_leaves, restore
+from ffnn_jax.checkpoint.folder import File, Folder
+from ffnn_jax.checkpoint.leaves import encode, named_leaves
 from ffnn_jax.checkpoint.model import metadata_of
 from ffnn_jax.description import describe
 from ffnn_jax.epochs import MOST_EPOCHS, Data, Run, Stopping, Table
 from ffnn_jax.history import History, history_of, table_of
 from ffnn_jax.network import Network
+from ffnn_jax.sharding.fingerprint import fingerprint, rows_fingerprint
+from ffnn_jax.sharding.placement import Layout, on, placed
 from ffnn_jax.training import Recipe, TrainState
 
 
@@ -46,7 +48,7 @@ class Keeper:
 
     def __init__(
         self,
-        checkpoints: Checkpoints | None,
+        checkpoints: Folder | None,
         identity: dict[str, Any],
         run: Run,
         tables: list[Table],
@@ -72,7 +74,7 @@ class Keeper:
 
 @contextlib.contextmanager
 def keeping(
-    checkpoints: Checkpoints | None, resume: bool, run: Run, identity: Callable[[], dict[str, Any]]
+    checkpoints: Folder | None, resume: bool, run: Run, identity: Callable[[], dict[str, Any]]
 ) -> Iterator[Keeper]:
     """A keeper, the folder being locked: at the start of the run, or where it is resumed.
 
@@ -99,22 +101,21 @@ def keeping(
         yield _keeper(checkpoints, files, run, which)
 
 
-def _keeper(
-    checkpoints: Checkpoints, files: list[File], run: Run, identity: dict[str, Any]
-) -> Keeper:
+def _keeper(checkpoints: Folder, files: list[File], run: Run, identity: dict[str, Any]) -> Keeper:
     """A keeper at the newest of the files that verifies; at the start where there are none."""
     found = checkpoints.newest(files)
     if found is None:
         return Keeper(checkpoints, identity, run, [])
-    (manifest, arrays), skipped = found
-    for line in skipped:
+    manifest = found.manifest
+    for line in found.skipped:
         warnings.warn(f"fit: a checkpoint does not verify: {line}", stacklevel=5)
     _check_same(checkpoints, identity, metadata_of(checkpoints.folder, manifest).get("fit"))
+    saved_names = {row["name"] for row in manifest["leaves"]}
     history: dict[str, Any] = {
-        name: np.zeros(manifest["step"]) if f"history/{name}" in arrays else None
+        name: np.zeros(manifest["step"]) if f"history/{name}" in saved_names else None
         for name in History._fields
     }
-    saved = restore(Saved(run, History(**history)), arrays)
+    saved = found.restore(Saved(run, History(**history)))
     return Keeper(checkpoints, identity, saved.run, [table_of(saved.history)])
 
 
@@ -126,6 +127,7 @@ def identity_of(
     begin: Any,
     state: TrainState,
     compiler_options: Mapping[str, Any] | None,
+    checkpoints: Folder | None,
 ) -> dict[str, Any]:
     """What has to be the same for a fit to go on as if it had never stopped, as far as we know it.
 
@@ -139,29 +141,38 @@ def identity_of(
       begin: the key or state that the fit was given.
       state: the state before the first epoch.
       compiler_options: of XLA.
+      checkpoints: where it is saved.
     """
     objective = recipe.objective
+    of_data, of_validation, of_begin = _digests(checkpoints, recipe, data, begin)
     return {
         "network": describe(net),
-        "number of examples": data.x.shape[0],
+        "number of examples": data.x.shape[0] if recipe.split is None else recipe.split.rows,
         "batch_size": recipe.batch_size,
         "accumulate": recipe.accumulate,
         "objective": getattr(objective, "__qualname__", type(objective).__qualname__),
         "patience": None if stopping is None else int(stopping.patience),
         "min_delta": None if stopping is None else float(stopping.min_delta),
         "optimizer state": _digest(jax.eval_shape(lambda: state.opt_state)),
-        "data": _digest(data[:3]),
-        "validation": _digest(data[3:]),
-        "key or state": _digest(begin),
+        "data": of_data,
+        "validation": of_validation,
+        "key or state": of_begin,
         "compiler_options": dict(compiler_options) if compiler_options else None,
     }
 
 
-def check_keeping(checkpoints: Any, resume: Any, on_epochs: Any) -> None:
+def check_keeping(checkpoints: Any, resume: Any, on_epochs: Any, layout: Layout | None) -> None:
     """The arguments of `fit` that are about saving."""
-    if checkpoints is not None and not isinstance(checkpoints, Checkpoints):
+    if checkpoints is not None and not isinstance(checkpoints, Folder):
         raise TypeError(
-            f"checkpoints: expected Checkpoints(folder) or None, got {type(checkpoints).__name__}"
+            "checkpoints: expected Checkpoints(folder), ShardedCheckpoints(folder) or None, got "
+            f"{type(checkpoints).__name__}"
+        )
+    several = layout is not None and not layout.sharding().is_fully_addressable
+    if several and isinstance(checkpoints, Checkpoints):
+        raise TypeError(
+            "checkpoints: the mesh has devices of several processes, and Checkpoints are written "
+            "by one; expected ShardedCheckpoints(folder)"
         )
     if not isinstance(resume, bool):
         raise TypeError(f"resume: expected True or False, got {resume!r}")
@@ -177,7 +188,7 @@ def check_not_beyond(epochs: int, keeper: Keeper) -> None:
         raise ValueError(f"epochs: {keeper.saved} are in the checkpoints already, got {epochs}")
 
 
-def _check_same(checkpoints: Checkpoints, now: dict[str, Any], then: Any) -> None:
+def _check_same(checkpoints: Folder, now: dict[str, Any], then: Any) -> None:
     folder = os.fspath(checkpoints.folder)
     if not isinstance(then, dict):
         raise ValueError(f"checkpoints: those in {folder} were not saved by fit")
@@ -187,6 +198,32 @@ def _check_same(checkpoints: Checkpoints, now: dict[str, Any], then: Any) -> Non
                 f"checkpoints: those in {folder} are of another fit: its {name} was "
                 f"{then.get(name)}, now it is {value}"
             )
+
+
+def _digests(
+    checkpoints: Folder | None, recipe: Recipe, data: Data, begin: Any
+) -> tuple[str, str, str]:
+    """Of the examples, of those looked at, and of the key or state; the same on every layout.
+
+    What is one file was made by one process, and has the SHA-256 of what that process can read.
+    """
+    examples, held_out, layout, split = data[:3], data[3:], recipe.layout, recipe.split
+    if isinstance(checkpoints, Checkpoints):
+        if split is not None:
+            examples = _rows(examples, split.rows)
+            if data.held_out_weights is not None:  # they only say where it is filled up
+                held_out = (*_rows(held_out[:2], int(np.sum(data.held_out_weights))), None)
+        return _digest(examples), _digest(held_out), _digest(begin)
+    with on(layout):
+        begun = begin if layout is None else placed(layout, begin)
+        of_examples = rows_fingerprint(examples, split=split)
+        looked_at = rows_fingerprint(held_out[:2], weights=data.held_out_weights, ordered=False)
+        return of_examples, looked_at, fingerprint(begun)
+
+
+def _rows(tree: Any, count: int) -> Any:
+    """The first rows of arrays, in NumPy."""
+    return jax.tree.map(lambda t: np.asarray(t)[:count], tree)
 
 
 def _digest(tree: Any) -> str:

@@ -28,6 +28,7 @@ from ffnn_jax.sharding.placement import (
     Placement,
     check_batches,
     check_layout,
+    computed_on,
     constrained,
     on,
     placed,
@@ -465,6 +466,7 @@ def run_batches(
 ) -> tuple[TrainState, jax.Array, jax.Array]:
     """The steps of `scan_epoch`, in the order that is drawn from order_key."""
     dtype = network.at_least_float32(state.params[0].W.dtype)  # of weights, and of sums of them
+    net = computed_on(recipe.layout, net)
     batches = _batches(recipe, order_key, (x, y, weights), dtype)
 
     def body(state, step):

@@ -10,7 +10,7 @@ from cases import assert_close
 from test_training import KEY, NET, SGD, _standard_promotion, data  # noqa: F401
 
 import ffnn_jax as ffnn
-from ffnn_jax import ensemble
+from ffnn_jax.ensemble import many as ensemble
 
 M, EPOCHS = 5, 6
 KEYS = jax.random.split(KEY, M)
@@ -114,9 +114,9 @@ def test_a_member_goes_on_alone():
 def test_compiled_once():
     optimizer = optax.sgd(0.2)
     fit_many(optimizer=optimizer, epochs=3)
-    before = ensemble._compiled_many._cache_size()
+    before = ensemble.compiled_many._cache_size()
     fit_many(optimizer=optimizer, epochs=7, keys=jax.random.split(jax.random.key(9), M))
-    assert ensemble._compiled_many._cache_size() == before
+    assert ensemble.compiled_many._cache_size() == before
 
 
 def test_keys_on_several_devices():
@@ -130,15 +130,15 @@ def test_keys_on_several_devices():
 
 
 def test_ctrl_c_gives_back_the_state_so_far(monkeypatch):
-    call, calls = ensemble._compiled_many, []
+    call, calls = ensemble.compiled_many, []
 
-    def third_is_interrupted(*args):
+    def third_is_interrupted(*args, **options):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return call(*args)
+        return call(*args, **options)
 
-    monkeypatch.setattr(ensemble, "_compiled_many", third_is_interrupted)
+    monkeypatch.setattr(ensemble, "compiled_many", third_is_interrupted)
     with pytest.warns(UserWarning, match="fit_many: interrupted in epoch 3 of 6"):
         many = fit_many()
     assert many.history.loss.shape == (M, 2)

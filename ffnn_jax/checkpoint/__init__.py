@@ -5,7 +5,17 @@ promised, and shows how it was tried.
 """
 
 from ffnn_jax.checkpoint.archive import CheckpointError
-from ffnn_jax.checkpoint.folder import Checkpoints, Restored
+from ffnn_jax.checkpoint.archives import Checkpoints
+from ffnn_jax.checkpoint.folder import Restored
 from ffnn_jax.checkpoint.model import load, load_metadata, save
+from ffnn_jax.checkpoint.sharded import ShardedCheckpoints
 
-__all__ = ["CheckpointError", "Checkpoints", "Restored", "load", "load_metadata", "save"]
+__all__ = [
+    "CheckpointError",
+    "Checkpoints",
+    "Restored",
+    "ShardedCheckpoints",
+    "load",
+    "load_metadata",
+    "save",
+]

@@ -1,31 +1,29 @@
 """A folder of checkpoints: the last few and the best, and the newest that verifies.
 
-step-0000000012.npz         after step 12
-step-0000000020-best.npz    after step 20, the best when it was saved
-.lock                       held by the training that saves here
+What is one file (archives.py) or a folder of many that several processes wrote (sharded.py) is
+called in the same way, and kept by the same rules; how it is written and read is theirs.
 """
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
-import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ffnn_jax import checks
-from ffnn_jax.checkpoint.archive import Archive, CheckpointError, read_archive, write_archive
+from ffnn_jax.checkpoint.archive import CheckpointError
 from ffnn_jax.checkpoint.atomic import hold, sync_folder
-from ffnn_jax.checkpoint.leaves import encode, named_leaves, restore
 from ffnn_jax.checkpoint.model import check_metadata, metadata_of
 
 LARGEST_STEP = 10**18 - 1
 LISTINGS = 20  # how often a folder is looked at again, whose files were replaced meanwhile
-NAME = re.compile(r"step-(\d{10,18})(-best)?\.npz", re.ASCII)
+T = TypeVar("T")
 
 
 class Restored(NamedTuple):
-    """What `Checkpoints.latest` and `Checkpoints.best` found.
+    """What `latest` and `best` found.
 
     Attributes:
       step: the step that it was saved at.
@@ -48,32 +46,24 @@ class File(NamedTuple):
     path: pathlib.Path
 
 
-@dataclasses.dataclass(frozen=True)
-class Checkpoints:
-    """Where a training is saved, and how much of it is kept.
-
-    Each save is one file, there whole or not at all. Reading needs no lock.
+class Found(NamedTuple):
+    """A checkpoint that verifies.
 
     Attributes:
-      folder: made if it is not there. Files in it that are not named as ours are left alone.
-      keep: how many of the newest stay; the last that was the best stays as well.
-      every: how many epochs `fit` lets go by between two saves.
-
-    Raises:
-      TypeError: folder is no path, or keep or every no int.
-      ValueError: keep or every is below 1.
-
-    Example:
-      >>> import tempfile, jax, numpy as np
-      >>> from ffnn_jax import checkpoint
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     checkpoints = checkpoint.Checkpoints(folder, keep=2)
-      ...     for step in range(5):
-      ...         _ = checkpoints.save(step, {"w": np.full(3, step)})
-      ...     restored = checkpoints.latest({"w": np.zeros(3, int)})
-      >>> restored.step, restored.tree["w"].tolist()
-      (4, [4, 4, 4])
+      manifest: what it says of itself: step, metadata, and leaves, a row for each with its name.
+      restore: gives its values in the structure of a tree, as `latest`; ValueError where it holds
+        another.
+      skipped: as that of `Restored`.
     """
+
+    manifest: dict[str, Any]
+    restore: Callable[[Any], Any]
+    skipped: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """What every kind of folder has: see `Checkpoints` and `ShardedCheckpoints`."""
 
     folder: str | os.PathLike[str]
     keep: int = dataclasses.field(default=3, kw_only=True)
@@ -99,25 +89,23 @@ class Checkpoints:
           best: whether it is the best up to now.
 
         Returns:
-          The file.
+          Where it is.
 
         Raises:
           TypeError, ValueError: step is no such number; a leaf is no array of such a dtype, is
-            being traced or not all on this machine; two leaves have the same name; metadata is
-            no dict, or none for JSON.
+            being traced or cannot be reached from here; two leaves have the same name; metadata
+            is no dict, or none for JSON.
           OSError: it cannot be written; nothing is left behind, and nothing was removed.
         """
         step = checks.check_int_from(0, "step", step)
         if step > LARGEST_STEP:
             raise ValueError(f"step: expected at most {LARGEST_STEP}, got {step}")
-        leaves = [encode(name, leaf) for name, leaf in named_leaves(tree)]
+        leaves = self._encode(tree)
         fields = {"step": step, "metadata": check_metadata(metadata)}
-        folder = self._made()
-        self._check_newest(step)
-        path = folder / f"step-{step:010d}{'-best' if best else ''}.npz"
-        write_archive(path, "tree", fields, leaves)
-        self._prune(File(step, best, path))
-        return path
+        self._first(functools.partial(self._prepare, step))
+        saved = File(step, best, self._write(step, best, leaves, fields))
+        self._first(functools.partial(self._prune, saved))
+        return saved.path
 
     def latest(self, like: Any) -> Restored | None:
         """The newest checkpoint that verifies.
@@ -145,20 +133,9 @@ class Checkpoints:
 
     def files(self) -> list[File]:
         """The checkpoints that are there by their names, the newest first."""
-        try:
-            names = os.listdir(self.folder)
-        except FileNotFoundError:
-            return []
-        found = [(match, name) for name in names if (match := NAME.fullmatch(name))]
-        folder = pathlib.Path(self.folder)
-        files = [
-            File(int(m[1]), m[2] is not None, folder / name)
-            for m, name in found
-            if not (folder / name).is_dir()
-        ]
-        return sorted(files, reverse=True)
+        return self._parsed(self._first(self._names))
 
-    def newest(self, files: list[File]) -> tuple[Archive, tuple[str, ...]] | None:
+    def newest(self, files: list[File]) -> Found | None:
         """The first of the files that verifies, and a line for each before it.
 
         Raises:
@@ -167,10 +144,10 @@ class Checkpoints:
         skipped: list[str] = []
         for file in files:
             try:
-                archive = read_archive(file.path, "tree")
-                if archive.manifest.get("step") != file.step:
+                found = self._read_together(file)
+                if found.manifest.get("step") != file.step:
                     raise CheckpointError(file.path, "its manifest has another step than its name")
-                return archive, tuple(skipped)
+                return found._replace(skipped=tuple(skipped))
             except (CheckpointError, OSError) as error:
                 skipped.append(f"{file.path.name}: {getattr(error, 'reason', error)}")
         if skipped:
@@ -187,6 +164,50 @@ class Checkpoints:
           CheckpointError: another training holds it.
           OSError: the folder cannot be written to.
         """
+        with contextlib.ExitStack() as held:
+            self._first(functools.partial(held.enter_context, self._locked()))
+            yield
+
+    # What a kind of folder does in its own way ---------------------------------------------------
+
+    def _encode(self, tree: Any) -> Any:
+        """The leaves as `_write` takes them."""
+        raise NotImplementedError
+
+    def _write(self, step: int, best: bool, leaves: Any, fields: dict[str, Any]) -> pathlib.Path:
+        """A checkpoint with these fields in its manifest, whole or not at all."""
+        raise NotImplementedError
+
+    def _read(self, file: File) -> Found:
+        """A checkpoint, verified by this process alone; CheckpointError where it does not."""
+        raise NotImplementedError
+
+    def _read_together(self, file: File) -> Found:
+        """As `_read`, where every process reads the same one."""
+        return self._read(file)
+
+    def _parsed(self, names: list[str]) -> list[File]:
+        """Those of the names that are of checkpoints, the newest first."""
+        raise NotImplementedError
+
+    def _remove(self, file: File) -> None:
+        """Takes a checkpoint away."""
+        raise NotImplementedError
+
+    def _first(self, work: Callable[[], T]) -> T:
+        """The outcome of work that one process does for all."""
+        return work()
+
+    # What all of them do -------------------------------------------------------------------------
+
+    def _names(self) -> list[str]:
+        try:
+            return os.listdir(self.folder)
+        except FileNotFoundError:
+            return []
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
         with open(self._made() / ".lock", "ab") as file:
             try:
                 hold(file)
@@ -203,13 +224,17 @@ class Checkpoints:
             sync_folder(folder.parent)
         return folder
 
-    def _check_newest(self, step: int) -> None:
-        """No checkpoint that verifies is of a later step: `latest` would go on finding that one."""
-        for file in self.files():
+    def _prepare(self, step: int) -> None:
+        """A folder in which no checkpoint that verifies is of a later step.
+
+        `latest` would go on finding that one.
+        """
+        self._made()
+        for file in self._parsed(self._names()):
             if file.step <= step:
                 return
             with contextlib.suppress(CheckpointError):
-                read_archive(file.path, "tree")
+                self._read(file)
                 raise ValueError(
                     f"step: {os.fspath(self.folder)} holds step {file.step}; expected at least "
                     f"that, got {step}"
@@ -217,13 +242,14 @@ class Checkpoints:
 
     def _prune(self, saved: File) -> None:
         """Removes all but the newest up to the one just saved, and the last best of them."""
-        old = [file for file in self.files() if file.step < saved.step]
+        files = self._parsed(self._names())
+        old = [file for file in files if file.step < saved.step]
         kept = old[: self.keep - 1]
         if not saved.best:
             kept += [file for file in old if file.best][:1]
-        same = [f for f in self.files() if f.step == saved.step and f.path != saved.path]
+        same = [f for f in files if f.step == saved.step and f.path != saved.path]
         for file in [*same, *(file for file in old if file not in kept)]:
-            file.path.unlink(missing_ok=True)
+            self._remove(file)
 
     def _restored(self, listed: Callable[[], list[File]], like: Any) -> Restored | None:
         found = None
@@ -233,13 +259,17 @@ class Checkpoints:
                 found = self.newest(files)
                 break
             except CheckpointError:  # was all of it replaced between the listing and the reading?
-                if any(file.path.exists() for file in files):
+                if self._first(functools.partial(_any_is_there, files)):
                     raise
         if found is None:
             return None
-        (manifest, arrays), skipped = found
+        step = found.manifest["step"]
         try:
-            tree = restore(like, arrays)
+            tree = found.restore(like)
         except ValueError as error:
-            raise CheckpointError(self.folder, f"step {manifest['step']}: {error}") from error
-        return Restored(manifest["step"], tree, metadata_of(self.folder, manifest), skipped)
+            raise CheckpointError(self.folder, f"step {step}: {error}") from error
+        return Restored(step, tree, metadata_of(self.folder, found.manifest), found.skipped)
+
+
+def _any_is_there(files: list[File]) -> bool:
+    return any(file.path.exists() for file in files)

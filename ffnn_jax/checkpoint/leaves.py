@@ -7,6 +7,7 @@ key         its words, uint32, and the name of impl     uint32 (2,), "threefry2x
 """
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -125,9 +126,19 @@ def restore(like: Any, values: dict[str, Any]) -> Any:
     Raises:
       ValueError: another set of names, or a leaf of another shape or dtype.
     """
-    expected = named_leaves(like)
-    missing = [name for name, _ in expected if name not in values]
-    extra = sorted(set(values) - {name for name, _ in expected})
+    leaves = [as_like(name, leaf, values[name]) for name, leaf in check_names(like, values)]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def check_names(like: Any, names: Iterable[str]) -> list[tuple[str, Any]]:
+    """The leaves of a tree by their names, where those are the names.
+
+    Raises:
+      ValueError: another set of names.
+    """
+    expected, given = named_leaves(like), set(names)
+    missing = [name for name, _ in expected if name not in given]
+    extra = sorted(given - {name for name, _ in expected})
     if missing or extra:
         parts = [
             f"{names[0]} (of {len(names)}) is {what}"
@@ -135,29 +146,47 @@ def restore(like: Any, values: dict[str, Any]) -> Any:
             if names
         ]
         raise ValueError(f"it holds another tree: {' and '.join(parts)}")
-    leaves = [_as(name, leaf, values[name]) for name, leaf in expected]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return expected
 
 
-def _as(name: str, like: Any, value: Any) -> Any:
-    """The value as an array of the kind of another: of JAX where that lies, NumPy, or a number."""
+def check_same(name: str, like: Any, dtype: Any, shape: tuple[int, ...]) -> None:
+    """What is held, by its dtype or the name of that, is of the dtype and shape of a leaf.
+
+    Raises:
+      ValueError: it is not.
+    """
     wanted = like if hasattr(like, "dtype") else np.asarray(like)
-    if (value.dtype, value.shape) != (wanted.dtype, wanted.shape):
+    if (str(dtype), shape) != (str(wanted.dtype), wanted.shape):
         raise ValueError(
-            f"{name}: expected {wanted.dtype}{list(wanted.shape)}, it holds "
-            f"{value.dtype}{list(value.shape)}"
+            f"{name}: expected {wanted.dtype}{list(wanted.shape)}, it holds {dtype}{list(shape)}"
         )
+
+
+def as_like(name: str, like: Any, value: Any) -> Any:
+    """The value as an array of the kind of another: of JAX where that lies, NumPy, or a number.
+
+    Raises:
+      ValueError: it is of another shape or dtype, or of one that is switched off.
+    """
+    check_same(name, like, value.dtype, value.shape)
     if isinstance(like, np.ndarray):
         return value
     if not hasattr(like, "dtype") or isinstance(like, np.generic):
         return type(like)(value.item())
     if getattr(like, "weak_type", False) and value.shape == ():
         value = value.item()  # a number of Python gives a weak type again
-    placed = like.sharding if isinstance(like, jax.Array) and like.committed else None
+    placed = home_of(like)
     array = jnp.asarray(value) if placed is None else jax.device_put(value, placed)
-    if array.dtype != wanted.dtype:
+    if array.dtype != like.dtype:
         raise ValueError(
-            f"{name}: {wanted.dtype} needs 64-bit types, and they are switched off; work under "
+            f"{name}: {like.dtype} needs 64-bit types, and they are switched off; work under "
             "`with jax.enable_x64(True):`"
         )
     return array
+
+
+def home_of(like: Any) -> Any:
+    """The sharding that a leaf asks for, or None."""
+    if isinstance(like, jax.Array):
+        return like.sharding if like.committed else None
+    return getattr(like, "sharding", None)

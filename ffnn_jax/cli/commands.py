@@ -16,6 +16,7 @@ from ffnn_jax.checkpoint import CheckpointError
 from ffnn_jax.cli import bench, check, explain, export, info, predict, train
 from ffnn_jax.demo import run_demo
 from ffnn_jax.fitting import NonFiniteLossError
+from ffnn_jax.processes import ProcessError, leave
 
 EXAMPLES = """\
 examples:
@@ -53,9 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return arguments.failed
     except KeyboardInterrupt:
+        leave("interrupted")
         print("ffnn: interrupted", file=sys.stderr)
         return 130
-    except (*REFUSALS, CheckpointError, NonFiniteLossError) as error:
+    except (*REFUSALS, CheckpointError, NonFiniteLossError, ProcessError) as error:
+        leave(in_one_line(error))
         if os.environ.get("FFNN_TRACEBACK"):
             raise
         print(f"ffnn {arguments.command}: {in_one_line(error)}", file=sys.stderr)

@@ -47,12 +47,12 @@ def _run(folder: RunFolder) -> dict[str, Any]:
     checkpoints = Checkpoints(folder.path / "checkpoints")
     files = checkpoints.files()
     newest = checkpoints.newest(files) if files else None
-    step = "none" if newest is None else f"step {newest[0].manifest['step']}"
+    step = "none" if newest is None else f"step {newest.manifest['step']}"
     return {
         "folder": str(folder.path),
         "epochs": len(records),
         "checkpoints": f"{len(files)}, the newest that verifies: {step}",
-        "skipped": list(newest[1]) if newest else [],
+        "skipped": list(newest.skipped) if newest else [],
     }
 
 

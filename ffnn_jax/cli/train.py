@@ -7,8 +7,12 @@ import pathlib
 import sys
 from typing import Any
 
+import jax
+
+from ffnn_jax.cli.joined import add_processes, all_devices, join
 from ffnn_jax.cli.progress import Progress
-from ffnn_jax.tabular.experiment import set_up
+from ffnn_jax.processes import Preempted, agree, all_or_none, exchange, from_first
+from ffnn_jax.tabular.experiment import Setup, set_up
 from ffnn_jax.tabular.run_folder import RunFolder, new_run, open_run
 from ffnn_jax.tabular.settings import NAMES, Settings, read_settings
 from ffnn_jax.tabular.sources import read_source
@@ -23,6 +27,7 @@ examples:
   ffnn train digits                              one of scikit-learn's real sets
   ffnn train --config runs/titanic/config.toml --seed 1
   ffnn train --resume --run runs/titanic         goes on after a crash or Ctrl-C
+  srun ffnn train big.parquet --target y --processes      one training on several hosts
 """
 
 
@@ -41,6 +46,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --run")
     parser.add_argument("--no-report", action="store_true", help="write no report.html")
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    add_processes(parser)
     parser.set_defaults(run=_train, failed=1)
 
 
@@ -74,28 +80,56 @@ def _written(default: Any) -> str:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    joint = join(arguments)
+    with all_or_none("train", joint=joint):
+        settings, setup = _setup(arguments)
+    first = not joint or jax.process_index() == 0
+    if joint:
+        agree("train", {**dataclasses.asdict(settings), "threads": None})
+    with all_or_none("train", joint=joint):
+        folder = _folder(arguments, settings, first)
+    folder = RunFolder(pathlib.Path(from_first(str(folder and folder.path))))
+    options = {"resume": arguments.resume, "report": not arguments.no_report}
+    again = f"ffnn train --resume --run {folder.path}"
+    try:
+        with Progress(quiet=arguments.quiet or not first) as progress:
+            options |= {"say": progress.say, "show": progress.show}
+            train_in(folder, setup, **options, mesh=all_devices() if joint else None)
+        exchange("end of train", None)  # the first writes the report
+    except KeyboardInterrupt:
+        if first:
+            print(f"ffnn train: interrupted; {again} goes on from here", file=sys.stderr)
+        return 130
+    except Preempted:
+        if first:
+            print(f"ffnn train: told to end, and saved; {again} goes on from here", file=sys.stderr)
+        return 0
+    return 0
+
+
+def _setup(arguments: argparse.Namespace) -> tuple[Settings, Setup]:
+    """What to do, and with which rows; read by every process."""
     names = [field.name for field in dataclasses.fields(Settings)]
     given = {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
-    if arguments.resume:
-        folder, settings = _begun(arguments, given)
-        setup = set_up(settings, read_source(settings.file, settings.target or None))
-    else:
-        settings = read_settings(arguments.config, given)
-        if not settings.file:
-            raise TableError("give the FILE to learn from; ffnn train --help has examples")
-        settings = dataclasses.replace(settings, threads=settings.threads or _cores())
-        setup = set_up(settings, read_source(settings.file, settings.target or None))
-        folder = new_run(arguments.folder, pathlib.Path(settings.file).name.split(".")[0])
+    settings = _begun(arguments, given) if arguments.resume else _new(arguments, given)
     os.environ["NPROC"] = str(settings.threads)  # XLA reads it when it starts
-    options = {"resume": arguments.resume, "report": not arguments.no_report}
-    try:
-        with Progress(quiet=arguments.quiet) as progress:
-            train_in(folder, setup, **options, say=progress.say, show=progress.show)
-    except KeyboardInterrupt:
-        again = f"ffnn train --resume --run {folder.path}"
-        print(f"ffnn train: interrupted; {again} goes on from here", file=sys.stderr)
-        return 130
-    return 0
+    return settings, set_up(settings, read_source(settings.file, settings.target or None))
+
+
+def _new(arguments: argparse.Namespace, given: dict[str, Any]) -> Settings:
+    settings = read_settings(arguments.config, given)
+    if not settings.file:
+        raise TableError("give the FILE to learn from; ffnn train --help has examples")
+    return dataclasses.replace(settings, threads=settings.threads or _cores())
+
+
+def _folder(arguments: argparse.Namespace, settings: Settings, first: bool) -> RunFolder | None:
+    """The run folder; a new one is made by the first process."""
+    if arguments.resume:
+        return open_run(arguments.folder)
+    if first:
+        return new_run(arguments.folder, pathlib.Path(settings.file).name.split(".")[0])
+    return None
 
 
 def _cores() -> int:
@@ -105,8 +139,8 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _begun(arguments: argparse.Namespace, given: dict[str, Any]) -> tuple[RunFolder, Settings]:
-    """The folder of --run and its settings, of which only the number of epochs can change."""
+def _begun(arguments: argparse.Namespace, given: dict[str, Any]) -> Settings:
+    """The settings of the run in --run, of which only the number of epochs can change."""
     if arguments.folder is None:
         raise TableError("--resume goes on with the run in --run DIR")
     folder = open_run(arguments.folder)
@@ -119,4 +153,4 @@ def _begun(arguments: argparse.Namespace, given: dict[str, Any]) -> tuple[RunFol
                 f"--resume: {folder.path} was begun with {field.name} = {was!r}, not {now!r}; "
                 "only --epochs can change"
             )
-    return folder, settings
+    return settings

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-LONGEST = 2**20  # bytes of one message
+LONGEST = 2**26  # bytes of one message
 SECONDS = 60.0  # in which a message is taken off our hands
 SILENCE = (5, 5, 3)  # s until a silent host is asked, s between questions, how many go unanswered
 

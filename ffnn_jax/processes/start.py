@@ -96,10 +96,14 @@ def star() -> Star | None:
     return _stars[0] if _stars else None
 
 
-def leave(text: str = "") -> None:
-    """This process ends, and the others should not wait for it: before an exit with an error."""
+def leave(reason: str) -> None:
+    """Before an exit with an error: this process waits for nobody, and nobody for it.
+
+    Args:
+      reason: what the others are told, one line.
+    """
     if _stars:
-        _stars[0].leave(text)
+        _stars[0].leave(f"process {_stars[0].process_id} has ended: {reason}")
 
 
 # 1. Who is who -----------------------------------------------------------------------------------
@@ -262,7 +266,7 @@ def _end() -> None:
     """
     star = _stars[0]
     if getattr(sys, "last_value", None) is not None:
-        star.leave(f"process {star.process_id} has ended with {type(sys.last_value).__name__}")
+        leave(type(sys.last_value).__name__)
     with contextlib.suppress(ProcessError):
         star.exchange("end", None, TIMEOUT)
         return

@@ -220,6 +220,18 @@ def on(layout: Layout | None) -> contextlib.AbstractContextManager[Any]:
     return jax.set_mesh(layout.auto)
 
 
+def computed_on(layout: Layout | None, net: Network) -> Network:
+    """The network with a plan for the mesh: a_L in blocks of classes only where that is asked for.
+
+    Blocks are cut out of a W_L that is whole, and their gradients are summed over `data` twice.
+    """
+    if layout is None:
+        return net
+    split = any(axes_of(entry) for entry in layout.placement[-1].W)
+    blocks = bool(net.plan.class_blocks) and not split
+    return dataclasses.replace(net, plan=dataclasses.replace(net.plan, class_blocks=blocks))
+
+
 def shardings_of(layout: Layout, tree: Any) -> Any:
     """Where each leaf of a tree lives: what belongs to a parameter where that does, others whole.
 
@@ -313,7 +325,7 @@ def _is_at(leaf: jax.Array, home: NamedSharding) -> bool:
 
 
 def _relabelled(leaf: jax.Array, home: NamedSharding) -> jax.Array:
-    """The same parts on the same devices under another mesh, also where others' devices are in it."""
+    """The same parts on the same devices under another mesh, some of them of other processes."""
     if home.is_fully_addressable:
         return jax.device_put(leaf, home)
     if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):

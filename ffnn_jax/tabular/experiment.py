@@ -6,6 +6,7 @@
 4. the model that is kept is fitted anew on all rows, for as many epochs as were best in 2
 """
 
+import hashlib
 import math
 import warnings
 from collections.abc import Callable
@@ -15,13 +16,14 @@ import jax
 import numpy as np
 
 from ffnn_jax.backprop import loss
-from ffnn_jax.checkpoint import Checkpoints
+from ffnn_jax.checkpoint.folder import Folder
 from ffnn_jax.data import split
 from ffnn_jax.fitting import Fit, fit
 from ffnn_jax.gradcheck.primal import quick_options
 from ffnn_jax.losses import is_cross_entropy
 from ffnn_jax.network import Network
 from ffnn_jax.penalties import penalized
+from ffnn_jax.processes import agree
 from ffnn_jax.tabular.decisions import prepare_column, prepare_pictures, prepare_target
 from ffnn_jax.tabular.models import Model
 from ffnn_jax.tabular.preparation import Category, Number, Preparation, Target
@@ -259,10 +261,11 @@ def fit_rows(
     held_out: np.ndarray,
     *,
     epochs: int,
-    checkpoints: Checkpoints | None = None,
+    checkpoints: Folder | None = None,
     resume: bool = False,
     on_epochs: OnEpochs | None = None,
     note: Callable[[str], None] | None = None,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> Fitted:
     """Prepares the columns by the rows at `places` and fits a network to them.
 
@@ -276,9 +279,13 @@ def fit_rows(
       on_epochs: called with the records of some epochs, the network, the parameters after them,
         and the rows.
       note: called with a line for each column that is left out.
+      mesh: of the devices of all processes: each prepares all rows as one would, and trains on its
+        own part of them. None: one process.
 
     Raises:
-      TableError: no column is of use.
+      TableError: no column is of use, or there are fewer rows than processes.
+      ProcessError: as `fit`, and where the rows of the processes are not the same.
+      Preempted: after SIGTERM, once the state is saved.
       KeyboardInterrupt: after Ctrl-C, once the state is saved.
       NonFiniteLossError: the loss became NaN or infinite.
     """
@@ -288,7 +295,9 @@ def fit_rows(
         for line in notes:
             note(line)
     rows = rows_at(setup, preparation, places)
-    validation = rows_at(setup, preparation, held_out)[:2] if len(held_out) else None
+    validation = rows_at(setup, preparation, held_out) if len(held_out) else None
+    if mesh is not None:
+        agree("train", {"rows": digest_of(rows, validation)})
     net = network_of(setup, rows.x.shape[1])
     size = batch_size_of(settings, len(places))
     optimizer = make_optimizer(settings, settings.epochs * math.ceil(len(places) / size))
@@ -296,20 +305,21 @@ def fit_rows(
 
     def watch(records: list[dict[str, Any]], params: Any) -> None:
         if on_epochs is not None:
-            on_epochs(records, net, params, rows)
+            on_epochs(records, net, on_host(params), rows)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="fit: interrupted")
         try:
+            x, y, weights = own_part(rows, mesh)
             result = fit(
                 net,
-                rows[:2],
+                (x, y),
                 key=jax.random.key(settings.seed),
                 optimizer=optimizer,
                 batch_size=size,
                 epochs=epochs,
-                validation=validation,
-                weights=rows.weights,
+                validation=None if validation is None else own_part(validation, mesh)[:2],
+                weights=weights,
                 objective=penalized(l2=l2) if l2 else loss,
                 patience=settings.patience if validation and settings.patience else None,
                 progress=False,
@@ -317,7 +327,37 @@ def fit_rows(
                 resume=resume,
                 on_epochs=watch,
                 compiler_options=compiler_options_of(settings, net, len(places)),
+                mesh=mesh,
             )
         except UserWarning:
             raise KeyboardInterrupt from None
-    return Fitted(Model(net, result.params, preparation, {}), rows, result)
+    return Fitted(Model(net, on_host(result.params), preparation, {}), rows, result)
+
+
+# Several processes -------------------------------------------------------------------------------
+
+
+def own_part(rows: Rows, mesh: jax.sharding.Mesh | None) -> Rows:
+    """The rows of this process: process p of P has those from ⌊p N/P⌋ to ⌊(p+1) N/P⌋."""
+    if mesh is None:
+        return rows
+    process, processes, n = jax.process_index(), jax.process_count(), len(rows.x)
+    if n < processes:
+        raise TableError(f"expected at least a row for each of {processes} processes, got {n}")
+    own = slice(process * n // processes, (process + 1) * n // processes)
+    return Rows(*(None if t is None else t[own] for t in rows))
+
+
+def on_host(params: Any) -> Any:
+    """Parameters that are whole on every device, as this process can compute with them."""
+    if all(leaf.is_fully_addressable for leaf in jax.tree.leaves(params)):
+        return params
+    return jax.tree.map(np.asarray, params)
+
+
+def digest_of(*parts: Rows | None) -> str:
+    """16 hexadecimal digits of the values."""
+    digest = hashlib.sha256()
+    for array in jax.tree.leaves(parts):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]

@@ -11,7 +11,7 @@ import os
 import pathlib
 from typing import NamedTuple
 
-from ffnn_jax.checkpoint import Checkpoints
+from ffnn_jax.checkpoint import Checkpoints, ShardedCheckpoints
 
 RUNS = pathlib.Path("runs")  # where folders go that were not given a place
 
@@ -41,9 +41,17 @@ class RunFolder(NamedTuple):
         """The page."""
         return self.path / "report.html"
 
-    def checkpoints(self, stage: str = "checkpoints", *, every: int) -> Checkpoints:
-        """Those of one of the two fits: "checkpoints", or "fit-all"; one every so many epochs."""
-        return Checkpoints(self.path / stage, every=every)
+    def checkpoints(
+        self, stage: str = "checkpoints", *, every: int, joint: bool = False
+    ) -> Checkpoints | ShardedCheckpoints:
+        """Those of one of the two fits: "checkpoints", or "fit-all"; one every so many epochs.
+
+        What several processes wrote, one may go on from, and the other way round not.
+        """
+        folder = self.path / stage
+        if joint or any(path.is_dir() for path in folder.glob("step-*")):
+            return ShardedCheckpoints(folder, every=every)
+        return Checkpoints(folder, every=every)
 
 
 def new_run(path: str | os.PathLike[str] | None, name: str) -> RunFolder:

@@ -54,8 +54,9 @@ def train_in(
     report: bool,
     say: Callable[[str], None],
     show: Callable[[str, int, int, dict[str, Any]], None],
+    mesh: jax.sharding.Mesh | None = None,
 ) -> None:
-    """Trains, and writes everything into the folder.
+    """Trains, and writes everything into the folder; of several processes the first does.
 
     Args:
       folder: new, or with `resume` that of a run that was begun.
@@ -64,26 +65,31 @@ def train_in(
       report: whether to write the report.
       say: takes a line for a person.
       show: takes the name of the fit, the epoch, how many at most, and its record.
+      mesh: of the devices of all processes; None: there is one.
 
     Raises:
-      OSError, TableError, CheckpointError, ValueError: with one line that says why.
+      OSError, TableError, CheckpointError, ProcessError, ValueError: with one line that says why.
       NonFiniteLossError: the loss became NaN or infinite.
     """
     began, settings, parts = time.perf_counter(), setup.settings, setup.parts
-    if not resume:
+    first = mesh is None or jax.process_index() == 0
+    if not resume and first:
         _write_text(folder.config, settings.to_toml())
     for line in _opening(setup):
         say(line)
     every = max(1, ROWS_BETWEEN // len(parts.train))
-    chosen = _on_training_rows(folder, setup, every=every, resume=resume, say=say, show=show)
+    fitting = {"every": every, "resume": resume, "show": show, "mesh": mesh, "first": first}
+    chosen = _on_training_rows(folder, setup, say=say, **fitting)
     measured = _measure(setup, chosen)
     for line in (_ending(chosen), *_told(setup, measured)):
         say(line)
     kept = chosen
     if settings.refit and len(parts.train) < len(setup.source.target):
-        kept = _on_all_rows(folder, setup, chosen, every=every, resume=resume, show=show)
+        kept = _on_all_rows(folder, setup, chosen, **fitting)
         epochs = len(kept.fit.history.loss)
         say(f"the model is trained anew on all {len(kept.rows.x)} rows, {epochs} epochs")
+    if not first:
+        return
     _save(folder, settings, kept, measured.figures)
     say(f"{folder.model}  ({time.perf_counter() - began:.1f} s)")
     if report:
@@ -93,7 +99,7 @@ def train_in(
 # The two fits ------------------------------------------------------------------------------------
 
 
-def _on_training_rows(folder, setup, *, every, resume, say, show) -> Fitted:
+def _on_training_rows(folder, setup, *, every, resume, say, show, mesh, first) -> Fitted:
     """The network of the training rows, stopped by the validation rows; its epochs are recorded."""
     settings, parts = setup.settings, setup.parts
 
@@ -109,13 +115,14 @@ def _on_training_rows(folder, setup, *, every, resume, say, show) -> Fitted:
         parts.validation,
         epochs=settings.epochs,
         note=say,
-        checkpoints=folder.checkpoints(every=every),
+        checkpoints=folder.checkpoints(every=every, joint=mesh is not None),
         resume=resume,
-        on_epochs=watch,
+        on_epochs=watch if first else None,
+        mesh=mesh,
     )
 
 
-def _on_all_rows(folder, setup, chosen, *, every, resume, show) -> Fitted:
+def _on_all_rows(folder, setup, chosen, *, every, resume, show, mesh, first) -> Fitted:
     """The network of all rows; the first fit told the notes."""
     every_row, nobody = np.arange(len(setup.source.target)), np.arange(0)
     epochs = epochs_on_all_rows(setup.settings, chosen, len(every_row))
@@ -128,9 +135,10 @@ def _on_all_rows(folder, setup, chosen, *, every, resume, show) -> Fitted:
         every_row,
         nobody,
         epochs=epochs,
-        checkpoints=folder.checkpoints("fit-all", every=every),
+        checkpoints=folder.checkpoints("fit-all", every=every, joint=mesh is not None),
         resume=resume,
-        on_epochs=watch,
+        on_epochs=watch if first else None,
+        mesh=mesh,
     )
 
 

@@ -1,0 +1,236 @@
+"""Many networks at once: one program trains M of them, each with what is its own.
+
+Each has its own key, and, if wanted, its own learning rate, data, weights of the examples (0 masks
+one out) and early stop. Member i is what `fit` gives for it alone, up to rounding. One that has
+stopped, early or at a loss that is no number, keeps its result while the others go on.
+"""
+
+import operator
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.typing import ArrayLike
+
+from ffnn_jax import checks, network
+from ffnn_jax.backprop import loss
+from ffnn_jax.ensemble.devices import (
+    check_member_mesh,
+    filling,
+    of_member,
+    on,
+    on_a_device,
+    returned,
+    split,
+)
+from ffnn_jax.ensemble.inputs import (
+    Optimizer,
+    arrays,
+    check_data,
+    check_keys,
+    check_rates,
+    own_and_shared,
+    x_of_one,
+)
+from ffnn_jax.ensemble.members import compiled_many, group_size_for, start_many
+from ffnn_jax.epochs import Data, Row, Run, drive
+from ffnn_jax.fitting import Fit, Progress, check_not_traced, check_stopping, interruption
+from ffnn_jax.history import History, history_of
+from ffnn_jax.network import Network, Params
+from ffnn_jax.training import Objective, TrainState, check_recipe
+
+
+class FitMany(NamedTuple):
+    """The result of `fit_many`; every array has a leading M, but those of `history.seconds`.
+
+    Attributes:
+      params: as those of `Fit`, of all members.
+      history: as that of `Fit`: (M, E), E the epochs of the member that took most, NaN after the
+        last whole epoch of a member. seconds is (E,): an epoch is one of all members together.
+      state: as that of `Fit`, of all members.
+      epochs: (M,), how many whole epochs each took.
+      best_epoch: (M,) with `patience`, −1 where no epoch had a finite loss; otherwise None.
+      bad_step: (M,), the step at which the loss of a member was NaN or infinite, counted from 0;
+        −1 where it never was. Such a member has the result before the epoch of that step.
+    """
+
+    params: Params
+    history: History
+    state: TrainState
+    epochs: np.ndarray
+    best_epoch: np.ndarray | None
+    bad_step: np.ndarray
+
+    def member(self, i: int) -> Fit:
+        """The result of one network, as from `fit`.
+
+        Raises:
+          TypeError: i is no int.
+          IndexError: there is no member i.
+        """
+        i = operator.index(i)
+        if not -len(self.epochs) <= i < len(self.epochs):
+            raise IndexError(f"i: expected a member from 0 to {len(self.epochs) - 1}, got {i}")
+        params, state = jax.tree.map(lambda t: of_member(t, i), (self.params, self.state))
+        count = self.epochs[i]
+        *columns, seconds = self.history
+        of_one: Any = (None if t is None else t[i, :count] for t in columns)
+        loss, validation, accuracy = of_one
+        history = History(loss, validation, accuracy, seconds[:count])
+        best = -1 if self.best_epoch is None else int(self.best_epoch[i])
+        return Fit(params, history, state, None if best < 0 else best)
+
+
+def fit_many(
+    net: Network,
+    data: tuple[ArrayLike, Any],
+    *,
+    keys: jax.Array,
+    optimizer: Optimizer,
+    batch_size: int,
+    epochs: int,
+    learning_rates: ArrayLike | Sequence[float] | None = None,
+    weights: ArrayLike | None = None,
+    validation: tuple[ArrayLike, Any] | None = None,
+    validation_weights: ArrayLike | None = None,
+    objective: Objective = loss,
+    accumulate: int = 1,
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    group_size: int | None = None,
+    mesh: Mesh | None = None,
+    progress: bool | None = None,
+) -> FitMany:
+    """Trains M networks of one kind in one compiled loop; see `fit` for one.
+
+    It goes on until each has done its epochs or stopped. Ctrl-C is heard as in `fit`.
+
+    Args:
+      net: the network.
+      data: (x, y) for all members, x (N, n_0); or for each its own, x (M, N, n_0), with M leading
+        in y too.
+      keys: (M,) PRNG keys, as from `jax.random.split(key, M)`. Keys of JAX's rbg draw otherwise
+        under `jax.vmap` than alone: with them a member is not what `fit` gives.
+      optimizer: an optax optimizer; or with learning_rates a function of the rate that makes one,
+        such as `optax.adam`. A new function is a new compilation.
+      batch_size: B, 1 ≤ B ≤ N.
+      epochs: how many passes over the data, at most.
+      learning_rates: (M,), each above 0; None where the optimizer has its own.
+      weights: (N,), as for `loss`, or (M, N), for each its own: 0 takes an example out, so a row
+        of 0 and 1 is the training side of a split. A member goes through all N rows all the same.
+      validation: (x, y) that are only looked at, for all members or for each its own, as data.
+      validation_weights: weights of those, (N_v,) or (M, N_v).
+      objective: as for `train_step`.
+      accumulate: as for `train_step`.
+      patience: as for `fit`, for each member by itself.
+      min_delta: as for `fit`.
+      group_size: how many members share one batched computation, the groups one after another; M
+        is `jax.vmap` of all, 1 `jax.lax.map`. None: chosen by the width of the network. On a mesh,
+        of the members of one device.
+      mesh: devices to split the members over, along its axis `member`, of any type; each has
+        ⌈M / D⌉ of them, and the data that they share. None: all on one device.
+      progress: as for `fit`.
+
+    Returns:
+      `FitMany`; `.member(i)` is a `Fit`. On a mesh its arrays are split over `member` as the
+      members are; where M does not divide, each device has all of them.
+
+    Raises:
+      TypeError, ValueError: as `fit`; keys that are no array of keys; learning_rates of another
+        length, not above 0, or without a function to take them; data, weights or validation with
+        another leading M; group_size < 1; a mesh that is none, or has another axis than `member`.
+
+    Example:
+      Four learning rates at once, and the best of them:
+
+      >>> import jax, optax, numpy as np
+      >>> import ffnn_jax as ffnn
+      >>> train, held_out = ffnn.split(*ffnn.load_iris(), fraction=0.3, seed=0)
+      >>> net = ffnn.Network((4, 16, 3), activation="tanh", output="softmax")
+      >>> many = ffnn.fit_many(net, train, keys=jax.random.split(jax.random.key(0), 4),
+      ...                      optimizer=optax.adam, learning_rates=np.logspace(-4, -1, 4),
+      ...                      batch_size=16, epochs=40, validation=held_out, patience=5)
+      >>> best = np.nanmin(many.history.validation_loss, axis=1).argmin()
+      >>> many.member(best).params[0].W.shape
+      (16, 4)
+    """
+    network.check_network(net)
+    auto = check_member_mesh(mesh)
+    members = check_keys(keys)
+    epochs = checks.check_positive_int("epochs", epochs)
+    stopping = check_stopping(patience, min_delta)
+    checks.check_switch("progress", progress)
+    rates = check_rates(optimizer, learning_rates, members)
+    given = (data, keys, weights, validation, validation_weights, learning_rates)
+    check_not_traced("fit_many", given)
+    x, y = check_data("data", net, data, weights, members)
+    recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, x_of_one(x))
+    if validation is not None:
+        validation = check_data("validation", net, validation, validation_weights, members)
+    elif validation_weights is not None:
+        raise ValueError("validation_weights: expected None without validation")
+    if group_size is None:
+        group_size = group_size_for(net, on_a_device(auto, members))
+    else:
+        group_size = checks.check_positive_int("group_size", group_size)
+    with on(auto):
+        keys, rates = split(auto, (jnp.asarray(keys), rates))
+        runs = start_many(net, optimizer, keys, rates, patience is not None, auto)
+        if auto is not None:
+            runs = runs._replace(stopped=filling(auto, members))
+        looked_at = None if validation is None else (*validation, validation_weights)
+        own, shared = own_and_shared(_data_of(net, runs, (x, y, weights), looked_at, auto))
+
+    def call(runs, count):
+        each = (runs, rates, own)
+        options = {"group_size": group_size, "mesh": auto}
+        with on(auto):
+            runs, rows, taken = compiled_many(net, recipe, each, shared, stopping, count, **options)
+        rows = jax.tree.map(lambda t: np.asarray(t)[:, :members], rows)
+        return runs, rows, np.max(taken)
+
+    with Progress(epochs, progress, _words) as line:
+        runs, tables, interrupted = drive(call, runs, epochs, line.show)
+    done = int(np.max(runs.epochs))
+    if interrupted:
+        warnings.warn(interruption("fit_many", done, epochs), stacklevel=2)
+    return _result(returned(mesh, runs, members), history_of(tables, done))
+
+
+def _data_of(
+    net: Network, runs: Run, examples: Any, looked_at: Any | None, mesh: Mesh | None
+) -> Data:
+    """Checked (x, y, weights), and those to look at or None, as the compiled loop has them."""
+    one = jax.tree.map(lambda t: np.zeros(t.shape[1:], t.dtype), runs.state.params)
+    held_out = () if looked_at is None else arrays(net, one, looked_at[:2], looked_at[2], mesh)
+    return Data(*arrays(net, one, examples[:2], examples[2], mesh), *held_out)
+
+
+def _result(runs: Run, history: History) -> FitMany:
+    members = runs.stopped.shape[0]
+    *columns, seconds = history
+    by_member: Any = (None if t is None else t.T.reshape(members, -1) for t in columns)
+    loss, validation_loss, accuracy = by_member
+    bad, step = np.asarray(runs.bad_batch), np.asarray(runs.state.step)
+    return FitMany(
+        params=runs.state.params if runs.best is None else runs.best.params,
+        history=History(loss, validation_loss, accuracy, seconds),
+        state=runs.state,
+        epochs=np.asarray(runs.epochs),
+        best_epoch=None if runs.best is None else np.asarray(runs.best.epoch),
+        bad_step=np.where(bad < 0, -1, step + bad),
+    )
+
+
+def _words(runs: Run, row: Row) -> list[str]:
+    going = np.isfinite(row.loss)
+    parts = []
+    for name, values in zip(("loss", "validation loss", "accuracy"), row, strict=True):
+        if values is not None and going.any():
+            low, high = np.min(values[going]), np.max(values[going])
+            parts.append(f"{name} {low:.4f} to {high:.4f}")
+    return [*parts, f"{going.sum()} of {going.size} networks"]

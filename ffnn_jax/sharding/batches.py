@@ -1,0 +1,221 @@
+"""Batches on a mesh: fetched from the devices that have their rows, and the gradient of k parts.
+
+The order of an epoch is that of one device, so a batch has rows from everywhere. Each device takes
+those that it has, and 0 in place of the others; the sum over devices is the batch, and of it each
+device keeps its own part (`psum_scatter`):
+
+  batch[i] = Σ_devices [row r_i lies here] x[r_i]         B n_0 numbers moved, never all the data
+
+A batch that does not divide over the axis is filled up with rows of weight 0. Its weights are whole
+on each device, so that S = Σ w_i moves nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+from jax.typing import DTypeLike
+
+from ffnn_jax.network import Params, at_least_float32, total
+from ffnn_jax.sharding.examples import Split
+from ffnn_jax.sharding.placement import DATA, Layout, axes_of, parameters_sharding
+
+
+class SplitBatches:
+    """The batches of an epoch, as `ffnn_jax.batches.Batches`; those `in_parts` are (k, b, …)."""
+
+    def __init__(
+        self,
+        data: Any,
+        batches: jax.Array,
+        mask: jax.Array | None,
+        *,
+        layout: Layout,
+        split: Split,
+        parts: int,
+        dtype: DTypeLike,
+    ):
+        """data is (x, y, weights), split over `data`; batches (steps, B) and the mask (steps, B) or
+        None are from `shuffled`; each batch is in so many parts; dtype is that of weights."""
+        self.data, self.layout, self.parts = data, layout, parts
+        if batches.shape[1] // parts % layout.data_size and mask is None:
+            mask = jnp.ones(batches.shape, dtype)
+        if mask is not None:
+            mask = _cut(mask, parts, layout)
+        self.every = (_cut(split.position(batches), parts, layout), mask)
+
+    def examples_of(self, step: Any) -> tuple[jax.Array, Any, Any]:
+        """(x, y, weights) of one batch, weight 0 where it is filled up."""
+        rows, share = step
+        x, y = fetch(self.layout, self.data[:2], rows)
+        weights = fetch(self.layout, self.data[2], rows, whole=True)
+        if share is not None:
+            weights = share if weights is None else weights * share
+        if not in_parts(self.layout, self.parts):
+            x, y, weights = jax.tree.map(lambda t: jnp.squeeze(t, 0), (x, y, weights))
+        if weights is not None:  # whole on each device, so that their sum moves nothing
+            weights = jax.lax.with_sharding_constraint(weights, self.layout.sharding())
+        return x, y, weights
+
+
+def in_parts(layout: Layout, parts: int) -> bool:
+    """Whether a step is that of `SplitParts`: for one part too where gradients are to be split.
+
+    XLA sums the whole of a gradient on every device first, and then cuts it, at least on a CPU.
+    """
+    return parts > 1 or layout.splits_parameters(DATA)
+
+
+def _cut(rows: jax.Array, parts: int, layout: Layout) -> jax.Array:
+    """(steps, B) as (steps, k, b): the batch in k parts, each filled up with 0 to divide over D."""
+    steps, size = rows.shape
+    rows = rows.reshape(steps, parts, size // parts)
+    missing = -(size // parts) % layout.data_size
+    return jnp.pad(rows, ((0, 0), (0, 0), (0, missing)))
+
+
+def fetch(layout: Layout, tree: Any, rows: jax.Array, *, whole: bool = False) -> Any:
+    """The rows at these positions (k, b) of arrays that are split over `data`, (k, b, …) each.
+
+    b is split over `data` in turn, or with `whole` all of it is on each device.
+    """
+    if layout.data_size == 1:
+        return jax.tree.map(lambda t: t.at[rows].get(mode="promise_in_bounds"), tree)
+    take = jax.shard_map(
+        _take_whole if whole else _take,
+        mesh=layout.auto,
+        in_specs=(PartitionSpec(DATA), PartitionSpec()),
+        out_specs=PartitionSpec() if whole else PartitionSpec(None, DATA),
+    )
+    return jax.tree.map(lambda t: take(t, rows), tree)
+
+
+def _take(t: jax.Array, rows: jax.Array) -> jax.Array:
+    """On one device: its part (k, b / D, …) of the rows, from all devices that have some."""
+    mine = _held(t, rows)
+    part = jax.lax.psum_scatter(mine, DATA, scatter_dimension=1, tiled=True)
+    return part.astype(t.dtype)
+
+
+def _take_whole(t: jax.Array, rows: jax.Array) -> jax.Array:
+    """On one device: the rows (k, b, …), from all devices that have some."""
+    return jax.lax.psum(_held(t, rows), DATA).astype(t.dtype)
+
+
+def _held(t: jax.Array, rows: jax.Array) -> jax.Array:
+    """Those of the rows that this device has, and 0 in place of the others; numbers in any case."""
+    slots = rows - jax.lax.axis_index(DATA) * t.shape[0]
+    here = (slots >= 0) & (slots < t.shape[0])
+    mine = t.at[jnp.where(here, slots, 0)].get(mode="promise_in_bounds")
+    mine = mine.astype(jnp.int8) if mine.dtype == bool else mine
+    here = here.reshape(*here.shape, *[1] * (mine.ndim - 2))
+    return jnp.where(here, mine, jnp.zeros_like(mine))
+
+
+class SplitParts:
+    """A batch in k parts, the gradients summed over devices once, after all parts.
+
+    Each device works off its own rows of a part as a part of its own, so there are k D of them,
+    and the loss and its gradient are as for `ffnn_jax.batches.Parts`. Masks of dropout are drawn
+    for all rows of a part together; with a key, and where parameters are split over `data`, so that
+    no device is to hold the whole of a gradient for long, the sum is taken part by part.
+    """
+
+    def __init__(
+        self,
+        value_on: Callable[..., jax.Array],
+        examples: tuple[jax.Array, Any, Any],
+        layout: Layout,
+        dtype: DTypeLike,
+        key: jax.Array | None = None,
+    ):
+        """As for `Parts`; x and y are (k, b, …), b split over `data`, weights (k, b) are whole."""
+        self.value_on, self.layout = value_on, layout
+        k, b = examples[0].shape[:2]
+        self.lanes = layout.data_size if key is None else 1
+        home = layout.rows(None) if self.lanes > 1 else layout.rows(None, None)
+
+        def in_lanes(t):
+            t = t.reshape(k, self.lanes, b // self.lanes, *t.shape[2:])
+            return jax.lax.with_sharding_constraint(t, home)
+
+        shares = self._shares(examples[2], k, at_least_float32(dtype))
+        keys = None if key is None else jax.random.split(key, k)
+        self.parts = jax.tree.map(in_lanes, examples), shares, keys
+
+    def value(self, params: Params) -> jax.Array:
+        """ℒ; its derivative too takes the memory of one part."""
+
+        @jax.checkpoint
+        def body(none, part):
+            examples, shares, key = part
+            values = jax.vmap(lambda one: self.value_on(key, *one, params))(examples)
+            return none, shares.astype(values.dtype) * values
+
+        return jnp.sum(jax.lax.scan(body, None, self.parts)[1])
+
+    def value_and_grad(self, params: Params) -> tuple[jax.Array, Params]:
+        """(ℒ, ∇ℒ), summed in float32 at least."""
+        lanes = () if self.layout.splits_parameters(DATA) else (self.lanes,)
+
+        def body(sums, part):
+            values, grads = self._of_part(params, *part)
+            grads = grads if lanes else summed(self.layout, grads)
+            return jax.tree.map(jnp.add, sums, grads), values
+
+        zeros = jax.tree.map(
+            lambda p, home: jax.lax.with_sharding_constraint(
+                jnp.zeros((*lanes, *p.shape), at_least_float32(p.dtype)), home
+            ),
+            params,
+            parameters_sharding(self.layout, *[DATA if self.lanes > 1 else None for _ in lanes]),
+        )
+        sums, values = jax.lax.scan(body, zeros, self.parts)
+        sums = summed(self.layout, sums) if lanes else sums
+        return jnp.sum(values), jax.tree.map(lambda t, p: t.astype(p.dtype), sums, params)
+
+    def _of_part(self, params, examples, shares, key) -> tuple[jax.Array, Params]:
+        """S_p / S times ℒ_p and ∇ℒ_p, (lanes, …) each."""
+
+        def of_lane(one, share):
+            value, grads = jax.value_and_grad(lambda p: self.value_on(key, *one, p))(params)
+            wide = jax.tree.map(lambda g: g.astype(at_least_float32(g.dtype)), grads)
+            return share.astype(value.dtype) * value, jax.tree.map(
+                lambda g: share.astype(g.dtype) * g, wide
+            )
+
+        return jax.vmap(of_lane)(examples, shares)
+
+    def _shares(self, weights: Any, k: int, dtype: DTypeLike) -> jax.Array:
+        """S_p / S of each part, (k, lanes); the same for all where all weights are 0."""
+        even = jnp.full((k, self.lanes), 1 / (k * self.lanes), dtype)
+        if weights is None:
+            return even
+        sums = jnp.sum(weights.astype(dtype).reshape(k, self.lanes, -1), axis=2)
+        sums = jax.lax.with_sharding_constraint(sums, self.layout.sharding())
+        return jnp.where(jnp.sum(sums) == 0, even, sums / total(sums))
+
+
+def summed(layout: Layout, lanes: Params) -> Params:
+    """Σ over the first axis of each, (D, …) split over `data`, or (1, …); where parameters live."""
+
+    def one(t, spec):
+        if t.shape[0] == 1:
+            return jnp.squeeze(t, 0)
+        cut = [i for i, entry in enumerate(spec) if axes_of(entry)[-1:] == (DATA,)]
+        others = [[name for name in axes_of(entry) if name != DATA] for entry in spec]
+
+        def over_devices(t):
+            if cut:
+                return jax.lax.psum_scatter(t[0], DATA, scatter_dimension=cut[0], tiled=True)
+            return jax.lax.psum(t[0], DATA)
+
+        before = [tuple(names) or None for names in others]
+        after = [tuple(names + [DATA] * (i in cut)) or None for i, names in enumerate(others)]
+        specs = {"in_specs": PartitionSpec(DATA, *before), "out_specs": PartitionSpec(*after)}
+        total = jax.shard_map(over_devices, mesh=layout.auto, **specs)(t)
+        return jax.lax.with_sharding_constraint(total, layout.sharding(*spec))
+
+    return jax.tree.map(one, lanes, layout.placement)
