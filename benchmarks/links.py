@@ -2,7 +2,7 @@
 
 Nothing here was run. Peak speeds, of a GPU and of its links, each way:
 
-  495 TFLOP/s  TF32, dense             NVIDIA, H100 Tensor Core GPU datasheet, SXM: 989 with sparsity
+  495 TFLOP/s  TF32, dense             NVIDIA, H100 GPU datasheet, SXM: 989 with sparsity
   450 GB/s     NVLink, hosts of 8      the same: 900 GB/s, both ways together
   50 GB/s      InfiniBand NDR, a GPU   NVIDIA, DGX H100 datasheet: eight adapters of 400 Gb/s
 
