@@ -36,6 +36,7 @@ class Calculated(NamedTuple):
       state_bytes: parameters and the state of Adam on each device.
       compute_ms: products at the peak.
       moved_ms: exchanges at the speed of the links.
+      rows_ms: those of them that bring each row of the batch to its device.
       moved_bytes: sent by each device.
       in_turn, at_once: part of the step in which products are computed.
     """
@@ -45,6 +46,7 @@ class Calculated(NamedTuple):
     state_bytes: int
     compute_ms: float
     moved_ms: float
+    rows_ms: float
     moved_bytes: int
     in_turn: float
     at_once: float
@@ -57,12 +59,14 @@ def calculate(net: ffnn.Network, layout: str, shape: tuple[int, int], each: int)
     moved = expected_collectives(net, mesh, placement, batch_size)
     compute = flops(net.sizes, batch_size) / mesh.size / FLOPS
     time = sum(seconds(each, shape[1]) for each in moved)
+    rows = sum(seconds(each, shape[1]) for each in moved if each.source in ("x", "y"))
     return Calculated(
         layout,
         shape,
         state_bytes(net, mesh, placement),
         compute * 1e3,
         time * 1e3,
+        rows * 1e3,
         round(sum(each.sent for each in moved)),
         compute / (compute + time),
         compute / max(compute, time),
@@ -127,12 +131,11 @@ def seconds(each: Collective, model: int) -> float:
 
 def show(name: str, rows: list[Calculated]) -> None:
     print(f"{name}: calculated, not measured")
-    print(
-        "   layout        data × model  state GB  compute ms  moved ms   MB sent  in turn  at once"
-    )
+    figures = "state GB  compute ms  moved ms  rows ms  MB sent  in turn  at once"
+    print(f"   layout        data × model  {figures}")
     for row in rows:
         print(
             f"   {row.layout:13}{row.shape[0]:6} ×{row.shape[1]:2}{row.state_bytes / 1e9:14.2f}"
-            f"{row.compute_ms:12.3f}{row.moved_ms:10.3f}{row.moved_bytes / 1e6:10.1f}"
-            f"{row.in_turn:9.2f}{row.at_once:9.2f}"
+            f"{row.compute_ms:12.3f}{row.moved_ms:10.3f}{row.rows_ms:9.3f}"
+            f"{row.moved_bytes / 1e6:9.1f}{row.in_turn:9.2f}{row.at_once:9.2f}"
         )
