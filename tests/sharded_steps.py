@@ -1,10 +1,11 @@
 """A hundred steps of networks A to E on 1 to 8 devices, in a process of its own, which has 8.
 
-    python tests/sharded_steps.py [--all]
+    PYTHONPATH=.:tests:benchmarks python tests/sharded_steps.py [--all]
 
 Prints one JSON object: {"A data=8 Auto": [error of parameters, error of losses], …}, relative to
-one device without a mesh. `test_sharding` runs it without --all: every network, every mesh and both
-kinds of axes, but not each with each, and ten steps of D and E.
+one device without a mesh, and under "shares" what one of eight devices holds. `test_sharding` runs
+it without --all: every network, every mesh and both kinds of axes, but not each with each, and ten
+steps of D and E.
 
 In float64: a unit of relu that comes so near 0 that rounding decides its sign makes two right
 trainings differ, in float32 by 0.6 % of C's parameters, on some draws, after a hundred steps.
@@ -13,17 +14,11 @@ trainings differ, in float32 by 0.6 % of C's parameters, on some draws, after a 
 import itertools
 import json
 import math
-import pathlib
 import sys
 
 import jax
 import numpy as np
 import optax
-
-jax.config.update("jax_num_cpu_devices", 8)
-jax.config.update("jax_numpy_rank_promotion", "raise")
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "benchmarks"))
-
 from cases import relative_error
 from throughput import CASES
 
@@ -60,9 +55,41 @@ def trained(name, steps, axes=None, kind=KINDS[0]):
     return jax.tree.map(np.asarray, (state.params, losses))
 
 
+def held(compiled):
+    """Bytes that a device holds while the compiled function runs."""
+    memory = compiled.memory_analysis()
+    return memory.argument_size_in_bytes + memory.temp_size_in_bytes
+
+
+def shares():
+    """What one of eight devices holds of what one alone would: of the state, and in an epoch."""
+    net = ffnn.Network((64, 1024, 1024, 1024, 1024, 64), output="softmax")
+    adam, mesh = optax.adam(1e-3), jax.make_mesh((8,), ("model",))
+    draw = np.random.default_rng(0)
+    x, y = draw.standard_normal((64, 64)), draw.integers(0, 64, 64).astype(np.int32)
+    train = jax.jit(
+        ffnn.train_epoch,
+        static_argnames=("optimizer", "batch_size", "mesh"),
+        donate_argnames="state",
+    )
+    states = [ffnn.init_state(net, adam, jax.random.key(0), mesh=on) for on in (None, mesh)]
+    epochs = [
+        held(train.lower(net, adam, state, x, y, batch_size=16, mesh=on).compile())
+        for state, on in zip(states, (None, mesh), strict=True)
+    ]
+    whole, one = (
+        sum(leaf.addressable_shards[-1].data.nbytes for leaf in jax.tree.leaves(state[:2]))
+        for state in states
+    )
+    return {"state": one / whole, "epoch": epochs[1] / epochs[0]}
+
+
 def main():
+    jax.config.update("jax_num_cpu_devices", 8)
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    found = {"shares": shares()}
     jax.config.update("jax_enable_x64", True)
-    everything, found = "--all" in sys.argv, {}
+    everything = "--all" in sys.argv
     for i, name in enumerate("ABCDE"):
         steps = 100 if everything or name in "ABC" else 10
         params, losses = trained(name, steps)

@@ -173,6 +173,7 @@ def as_examples(
 
     What NumPy has stays in NumPy: no device is to see the whole.
     """
+    x, y, weights = jax.tree.map(partial(_on_auto_axes, layout), (x, y, weights))
     if isinstance(net.loss, Loss):
         y = jax.tree.map(lambda t: _cast(t, jax.dtypes.canonicalize_dtype(t.dtype)), y)
     elif checks.holds_classes(net.sizes[-1], y, x.shape[:-1], is_cross_entropy(net.loss)):
@@ -181,6 +182,15 @@ def as_examples(
         y = _cast(y, dtype).reshape(*x.shape[:-1], net.sizes[-1])
     weights = None if weights is None else _cast(weights, at_least_float32(dtype))
     return _cast(x, dtype), y, weights
+
+
+def _on_auto_axes(layout: Layout, t: Any) -> Any:
+    """An array on Explicit axes where it is, but on Auto ones."""
+    if not isinstance(t, jax.Array) or not jax.typeof(t).sharding.mesh.explicit_axes:
+        return t
+    home = jax.typeof(t).sharding
+    same = dict(home.mesh.shape) == dict(layout.mesh.shape)
+    return put(t, layout.sharding(*home.spec) if same else layout.sharding())
 
 
 def _cast(t: Any, dtype: DTypeLike) -> Any:
