@@ -61,7 +61,7 @@ class Training:
     """An epoch of one layout: compiled, and ready to be timed."""
 
     def __init__(self, net, mesh, batch: int):
-        self.mesh, self.steps = mesh, STEPS
+        self.mesh = mesh
         self.placement = placement(net, mesh, wide=net.sizes[1])
         layout = {"mesh": mesh, "placement": self.placement}
         self.state = ffnn.init_state(net, OPTIMIZER, jax.random.key(0), **layout)
@@ -96,23 +96,29 @@ class Training:
         )
 
 
-def measure(net, shape: tuple[int, int], batch: int, rounds: int) -> dict[str, object]:
-    """A layout beside one device with the same batch, which process 0 has for itself."""
+def mesh_of(shape: tuple[int, int], devices=None):
     kinds = (jax.sharding.AxisType.Auto,) * 2
-    many = Training(net, jax.make_mesh(shape, ("data", "model"), axis_types=kinds), batch)
-    one = None
-    if jax.process_index() == 0:
-        here = jax.local_devices()[:1]
-        mesh = jax.make_mesh((1, 1), ("data", "model"), axis_types=kinds, devices=here)
-        one = Training(net, mesh, batch)
-    times, alone = [], []
+    return jax.make_mesh(shape, ("data", "model"), axis_types=kinds, devices=devices)
+
+
+def alone(net, batch: int) -> Training | None:
+    """One device with the same batch, which process 0 has for itself."""
+    if jax.process_index() > 0:
+        return None
+    return Training(net, mesh_of((1, 1), jax.local_devices()[:1]), batch)
+
+
+def measure(net, shape: tuple[int, int], one: Training | None, batch: int, rounds: int) -> dict:
+    """A layout beside one device, in turns."""
+    many = Training(net, mesh_of(shape), batch)
+    times, best = [], []
     for repeat in range(rounds + 1):
-        for training, found in ((one, alone), (many, times))[:: 1 if repeat % 2 else -1]:
+        for training, found in ((one, best), (many, times))[:: 1 if repeat % 2 else -1]:
             if training is not None:
                 found.append(training.seconds())
     moved = collectives(many.compiled, mesh=many.mesh)
     expected = expected_collectives(net, many.mesh, many.placement, batch, steps=STEPS)
-    ratios = [a / b for a, b in zip(alone[1:], times[1:], strict=False)]
+    ratios = [a / b for a, b in zip(best[1:], times[1:], strict=False)]
     return {
         "batch": batch,
         "ms": statistics.median(times[1:]) * 1e3,
@@ -138,11 +144,11 @@ def worker(arguments: argparse.Namespace) -> None:
         timeout=60.0,
     )
     net = ffnn.Network(tuple(job["sizes"]), output="softmax")
-    records = {}
-    for name, shape in meshes(job["devices"]).items():
-        strong = measure(net, shape, job["batch"], job["rounds"])
-        weak = measure(net, shape, job["batch"] // 8 * job["devices"], job["rounds"])
-        records[name] = {"shape": shape, "strong": strong, "weak": weak}
+    records = {name: {"shape": shape} for name, shape in meshes(job["devices"]).items()}
+    for kind, batch in (("strong", job["batch"]), ("weak", job["batch"] // 8 * job["devices"])):
+        one = alone(net, batch)
+        for record in records.values():
+            record[kind] = measure(net, record["shape"], one, batch, job["rounds"])
     if job["process"] == 0:
         print(json.dumps(records))
 

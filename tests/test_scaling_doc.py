@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import json
+import os
 import pathlib
 import re
 import shlex
@@ -42,20 +44,27 @@ def test_python():
     assert scope["state"].params[0].W.addressable_shards[0].data.shape == (32, 16)
 
 
-def test_figures_on_paper():
-    """The table is what the benchmark prints."""
-    code = "import scaling; scaling.on_paper()"
+def test_the_benchmark():
+    """It runs, its layouts move what they must, and the figures on paper are those of the page."""
+    words = "scaling.py --quick --devices 2 --processes 1 --rounds 1"
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, *words.split()],
         cwd=ROOT / "benchmarks",
-        env={"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     (table,) = (body for body in of("text") if "calculated, not measured" in body)
-    assert table == done.stdout
+    assert table in done.stdout
+    measured = json.loads(done.stdout.splitlines()[-1])["measured"]
+    assert [record["layout"] for record in measured] == ["data", "model"]
+    for record in measured:
+        assert record["strong"]["as_expected"], record["strong"]["table"]
+        assert record["weak"]["as_expected"], record["weak"]["table"]
+    whole, half = (record["strong"]["state_bytes"] for record in measured)
+    assert half < 0.6 * whole
 
 
 def words_after(command, text):

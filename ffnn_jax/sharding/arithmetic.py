@@ -27,6 +27,8 @@ from ffnn_jax.network import Layer, Network
 from ffnn_jax.sharding.collectives import Collective
 from ffnn_jax.sharding.placement import DATA, MODEL, Placement, axes_of
 
+Moved = tuple[str, str, int, str]  # kind, axis, bytes, source
+
 
 def expected_collectives(
     net: Network,
@@ -92,9 +94,6 @@ def expected_collectives(
     )
 
 
-Moved = tuple[str, str, int, str]  # kind, axis, bytes, source
-
-
 def _rows(net: Network, examples: int, size: int, weighted: bool) -> Iterator[Moved]:
     """The batch, each row from the device that has it; weights go to all, for their sum."""
     classes = net.output == "softmax" and is_cross_entropy(net.loss)
@@ -134,7 +133,7 @@ def _over_data(
 
 
 def _roles(net: Network, placement: Any) -> tuple[str, ...]:
-    """ "rows", "columns" or "whole" for each layer, rows always followed by columns."""
+    """What each layer is over model: rows, always followed by columns, or whole."""
     if not isinstance(placement, tuple | list) or len(placement) != net.depth:
         raise TypeError(
             f"placement: expected a tuple of {net.depth} Layer, got {checks.kind(placement)}"
@@ -152,14 +151,12 @@ def _roles(net: Network, placement: Any) -> tuple[str, ...]:
 
 
 def _role(k: int, layer: Any) -> str:
-    """What a layer is over model."""
+    """What layer k is over model."""
     if not isinstance(layer, Layer) or not all(isinstance(s, PartitionSpec) for s in layer):
         raise TypeError(f"placement[{k - 1}]: expected a Layer of PartitionSpec, got {layer!r}")
     by_rows, by_columns = (MODEL in _axes(layer.W[i : i + 1]) for i in range(2))
     if (MODEL in _axes(layer.b)) != by_rows:
         raise ValueError(f"placement[{k - 1}]: expected b split over model as the rows of W are")
-    if by_rows and by_columns:
-        raise ValueError(f"placement[{k - 1}]: expected W split over model once, got {layer.W}")
     return "rows" if by_rows else "columns" if by_columns else "whole"
 
 

@@ -11,6 +11,7 @@ workstations"):
   collective-permute    n                    all of it to one other device
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ def collectives(
     Raises:
       TypeError: compiled is no `jax.stages.Compiled`, or mesh no mesh.
       ValueError: the program runs on several devices and neither argument nor result says on
-        which mesh; or the mesh has another number of devices than the program.
+        which mesh; or the mesh has fewer devices than the program.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -94,7 +95,7 @@ def collectives(
     found = tuple(hlo.instructions(compiled.as_text() or ""))
     if not found:
         return ()
-    mesh = mesh or _mesh_of(compiled)
+    mesh = _mesh_of(compiled) if mesh is None else mesh
     names, shape = tuple(mesh.shape), tuple(mesh.shape.values())
     return tuple(_on_mesh(each, names, shape) for each in found if len(each.groups[0]) > 1)
 
@@ -159,10 +160,7 @@ def _mesh_of(compiled: jax.stages.Compiled) -> Mesh | AbstractMesh:
 
 def _on_mesh(each: hlo.Instruction, names: tuple[str, ...], shape: tuple[int, ...]) -> Collective:
     """An instruction with the names of the axes."""
-    size = 1
-    for n in shape:
-        size *= n
-    if max(max(group) for group in each.groups) >= size:
+    if max(max(group) for group in each.groups) >= math.prod(shape):
         raise ValueError(f"mesh: expected one of all the devices of the program, got {shape}")
     axes = tuple(names[axis] for axis in hlo.axes_between(each.groups, shape))
     devices = len(each.groups[0])
