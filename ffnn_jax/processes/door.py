@@ -13,6 +13,8 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 RETRY = 0.1  # s
 CHUNK = 65536  # bytes
@@ -29,26 +31,25 @@ class Door:
         """Leads to host and port, which have to listen within so many seconds."""
         self._there, self._timeout = (host, port), timeout
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._kept: list[socket.socket] = []
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         _in_background(self._listen)
 
     def _listen(self) -> None:
         while True:
             inside, _ = self._listener.accept()
-            self._kept.append(inside)
             _in_background(self._join, inside)
 
     def _join(self, inside: socket.socket) -> None:
         """Bytes both ways, until JAX's client closes; when only the coordinator does, silence."""
         outside = self._connect()
         if outside is None:
-            return
-        _in_background(_pump, outside, inside)
-        _pump(inside, outside)
-        for end in (inside, outside):
+            return  # the client waits in vain, and says so
+        with inside, outside:
+            back = _in_background(_pump, outside, inside)
+            _pump(inside, outside)
             with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+                outside.shutdown(socket.SHUT_RDWR)
+            back.join()
 
     def _connect(self) -> socket.socket | None:
         deadline = time.monotonic() + self._timeout
@@ -62,11 +63,14 @@ class Door:
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
-    """From one to the other, until one of them closes."""
+    """From one to the other until the source closes; what the target does not take is dropped."""
     with contextlib.suppress(OSError):
         while data := source.recv(CHUNK):
-            target.sendall(data)
+            with contextlib.suppress(OSError):
+                target.sendall(data)
 
 
-def _in_background(work, *given) -> None:
-    threading.Thread(target=work, args=given, daemon=True, name="ffnn_jax coordinator").start()
+def _in_background(work: Callable[..., None], *given: Any) -> threading.Thread:
+    thread = threading.Thread(target=work, args=given, daemon=True, name="ffnn_jax coordinator")
+    thread.start()
+    return thread

@@ -182,23 +182,24 @@ class _Caller:
         self.links: dict[int, Link] = {}
 
     def wait(self, listener: socket.socket, deadline: float) -> Star:
-        """Hears all who come, and lets them go together."""
-        while len(self.links) < self.number - 1:
-            there = ready([listener, *self.unknown, *self.links.values()], deadline)
-            if not there:
-                missing = sorted({*range(1, self.number)} - {*self.links})
-                words = ", ".join(map(str, missing[:20]))
-                self._fail(f"process {words} did not come in {self.timeout:g} s")
-            for connection in there:
-                if connection is listener:
-                    self.unknown.append(Link(listener.accept()[0]))
-                else:
-                    self._hear(connection)
-        listener.close()  # the port is JAX's from here on
-        star = Star(0, self.links)
+        """Hears all who come, and lets them go together; the port is JAX's from then on."""
+        with listener:
+            while len(self.links) < self.number - 1:
+                there = ready([listener, *self.unknown, *self.links.values()], deadline)
+                if not there:
+                    missing = sorted({*range(1, self.number)} - {*self.links})
+                    words = ", ".join(map(str, missing[:20]))
+                    self._fail(f"process {words} did not come in {self.timeout:g} s")
+                for connection in there:
+                    if connection is listener:
+                        self.unknown.append(Link(listener.accept()[0]))
+                    else:
+                        self._hear(connection)
+        for link in self.unknown:
+            link.close()
         for link in self.links.values():
             link.send({"values": []})
-        return star
+        return Star(0, self.links)
 
     def _hear(self, link: Link) -> None:
         """Who it is; one that has gone may come again, and strangers are not heard."""
@@ -231,29 +232,42 @@ class _Caller:
 def _answer(host: str, port: int, about: dict[str, Any], timeout: float, deadline: float) -> Link:
     """The connection to process 0, once it has said that all are there."""
     reason = "no time was left"
-    while time.monotonic() < deadline:
+    while (left := deadline - time.monotonic()) > 0:
         try:
-            link = Link(
-                socket.create_connection((host, port), max(0.1, deadline - time.monotonic()))
-            )
-            link.send(about)
-            while ready([link], deadline):
-                said = link.receive()
-                if said and "error" in said:
-                    raise ProcessError(said["error"])
-                if said:
+            link = Link(socket.create_connection((host, port), left))
+        except OSError as error:
+            reason = error.strerror or str(error)
+        else:
+            try:
+                if _is_called(link, about, deadline):
                     return link
-            reason = "it is silent"
-        except (OSError, EOFError) as error:
-            reason = getattr(error, "strerror", None) or str(error) or "it closed the connection"
-        except ValueError:
-            raise ProcessError(
-                f"start_processes: what answers at {host}:{port} is no process of this training"
-            ) from None
+                reason = "it is silent"
+            except (OSError, EOFError):
+                reason = "it closed the connection"
+            except ValueError:
+                reason = "what answers is no process of this training"
+            link.close()
         time.sleep(RETRY)
     raise ProcessError(
         f"start_processes: process 0 did not answer at {host}:{port} in {timeout:g} s: {reason}"
     )
+
+
+def _is_called(link: Link, about: dict[str, Any], deadline: float) -> bool:
+    """Says who this is; whether process 0 answers that all are there.
+
+    Raises:
+      ProcessError: it answers with an error.
+    """
+    link.send(about)
+    while ready([link], deadline):
+        said = link.receive()
+        if said and "error" in said:
+            link.close()
+            raise ProcessError(said["error"])
+        if said:
+            return True
+    return False
 
 
 # 4. The end --------------------------------------------------------------------------------------

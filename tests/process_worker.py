@@ -1,0 +1,67 @@
+"""One of two processes of tests/test_processes.py: `python process_worker.py PORT ID FOLDER`.
+
+It does what every process can do before one of them is killed, and writes down what it saw.
+"""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+
+ROWS = (90, 60)  # of each process: not alike
+
+
+def main(port: str, process: int, folder: pathlib.Path) -> None:
+    from ffnn_jax.processes import start_processes
+
+    start_processes(coordinator=f"127.0.0.1:{port}", num_processes=2, process_id=process)
+    import jax
+    import optax
+
+    import ffnn_jax as ffnn
+    from ffnn_jax.processes import ProcessError, agree, from_first
+
+    x, y = (np.array(array) for array in ffnn.load_iris())
+    own = slice(sum(ROWS[:process]), sum(ROWS[: process + 1]))
+    x, y = x[own], y[own]
+    net = ffnn.Network((4, 8, 3), activation="tanh", output="softmax")
+    mesh, optimizer = jax.make_mesh((2,), ("data",)), optax.sgd(0.05, momentum=0.9)
+
+    def fit(x, epochs, seed=0, **options):
+        return ffnn.fit(
+            net,
+            (x, y),
+            key=jax.random.key(seed),
+            optimizer=optimizer,
+            batch_size=32,
+            epochs=epochs,
+            validation=(x, y),
+            mesh=mesh,
+            **options,
+        )
+
+    def said(call, *arguments, **options):
+        try:
+            call(*arguments, **options)
+        except (ProcessError, ValueError) as error:
+            return f"{type(error).__name__}: {error}"
+        return "nothing"
+
+    bad = np.where(process * (np.arange(len(x))[:, None] == 3), np.nan, x)
+    result = fit(x, 5)
+    seen = {
+        "loss": result.history.loss.tolist(),
+        "accuracy": result.history.validation_accuracy.tolist(),
+        "params": [np.asarray(leaf).tolist() for leaf in jax.tree.leaves(result.params)],
+        "agree": said(agree, "setup", {"same": 1, "width": [4, 5][process]}),
+        "first": from_first(f"process {process}"),
+        "values": said(fit, bad, 5),
+        "key": said(fit, x, 5, seed=process),
+    }
+    (folder / f"seen-{process}").write_text(json.dumps(seen))
+    fit(x, 10**6, on_epochs=lambda records, _: print(records[-1]["epoch"], flush=True))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3]))
