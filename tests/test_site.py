@@ -37,12 +37,13 @@ BOOK = DOCS / "lecture"
 RUN_BY = {
     "README.md": "test_documents.py",
     "docs/checking.md": "test_checking_doc.py",
+    "docs/scaling.md": "test_scaling_doc.py",
     "docs/using.md": "test_using_doc.py",
 }
 NOT_RUN = {
     "docs/rules-in-the-wild.md": "of other libraries: scripts/wild runs it and writes the page"
 }
-OTHER_FENCES = {"bash", "console", "text", "json", "latex", "math"}  # nothing that python runs
+OTHER_FENCES = {"bash", "console", "text", "json", "yaml", "latex", "math"}  # nothing that python runs
 
 RAISE_NOTHING = {"ffnn_jax.plots.shortened"}  # it takes anything
 

@@ -152,7 +152,8 @@ class SplitParts:
         @jax.checkpoint
         def body(none, part):
             examples, shares, key = part
-            values = jax.vmap(lambda one: self.value_on(key, *one, params))(examples)
+            whole = gathered(self.layout, params)
+            values = jax.vmap(lambda one: self.value_on(key, *one, whole))(examples)
             return none, shares.astype(values.dtype) * values
 
         return jnp.sum(jax.lax.scan(body, None, self.parts)[1])
@@ -180,14 +181,24 @@ class SplitParts:
     def _of_part(self, params, examples, shares, key) -> tuple[jax.Array, Params]:
         """S_p / S times ℒ_p and ∇ℒ_p, (lanes, …) each."""
 
+        whole = gathered(self.layout, params)
+
         def of_lane(one, share):
-            value, grads = jax.value_and_grad(lambda p: self.value_on(key, *one, p))(params)
+            value, grads = jax.value_and_grad(lambda p: self.value_on(key, *one, p))(whole)
             wide = jax.tree.map(lambda g: g.astype(at_least_float32(g.dtype)), grads)
             return share.astype(value.dtype) * value, jax.tree.map(
                 lambda g: share.astype(g.dtype) * g, wide
             )
 
-        return jax.vmap(of_lane)(examples, shares)
+        values, grads = jax.vmap(of_lane)(examples, shares)
+        lane = DATA if self.lanes > 1 else None
+        return values, jax.tree.map(
+            lambda g, spec: jax.lax.with_sharding_constraint(
+                g, self.layout.sharding(lane, *without_data(spec))
+            ),
+            grads,
+            self.layout.placement,
+        )
 
     def _shares(self, weights: Any, k: int, dtype: DTypeLike) -> jax.Array:
         """S_p / S of each part, (k, lanes); the same for all where all weights are 0."""
@@ -225,3 +236,21 @@ def summed(layout: Layout, lanes: Params) -> Params:
         return jax.lax.with_sharding_constraint(total, layout.sharding(*spec))
 
     return jax.tree.map(one, lanes, layout.placement)
+
+
+def gathered(layout: Layout, params: Params) -> Params:
+    """The parameters, whole over `data`: each is moved once.
+
+    Left alone, XLA computes with parts of them, and moves activations to and fro.
+    """
+
+    def one(t, spec):
+        return jax.lax.with_sharding_constraint(t, layout.sharding(*without_data(spec)))
+
+    return jax.tree.map(one, params, layout.placement)
+
+
+def without_data(spec: PartitionSpec) -> PartitionSpec:
+    """The spec of an array that is whole over `data`."""
+    kept = (tuple(name for name in axes_of(entry) if name != DATA) for entry in spec)
+    return PartitionSpec(*(names or None for names in kept))

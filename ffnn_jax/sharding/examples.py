@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
@@ -64,16 +65,20 @@ def is_of_process(layout: Layout, tree: Any) -> bool:
     """
     if layout.sharding().is_fully_addressable:
         return False
-    kinds = {
-        not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
-        for leaf in jax.tree.leaves(tree)
-    }
+    kinds = {_is_here(leaf) for leaf in jax.tree.leaves(tree)}
     if len(kinds) > 1:
         raise ValueError(
             "data: expected arrays of this process's rows, or arrays of JAX over all processes; "
             "got some of each"
         )
     return kinds.pop()
+
+
+def _is_here(leaf: Any) -> bool:
+    """Whether all of an array is in this process; a traced one is that of all processes."""
+    if isinstance(leaf, Tracer):
+        return False
+    return not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
 
 
 def split_of(layout: Layout, tree: Any) -> Split:
