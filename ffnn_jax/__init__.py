@@ -11,6 +11,8 @@ private_gradients (DP-SGD), gradient_noise_scale.
 Training: init_state, train_step, train_epoch, fit, gradient_descent; fit_many for many networks at
 once; stream_epoch and stream_blocks for data larger than memory, from a Stream. Beside it losses
 (huber, quantile, smoothed_cross_entropy), penalized, max_norm, class_weights, find_learning_rate.
+Many devices and hosts: a mesh= for each of these and placement, the rule of what lives where;
+start_processes; collectives and expected_collectives, what is moved. ShardedCheckpoints.
 Looking at what was learned: input_gradients, unit_statistics, reliability, fit_temperature, and
 write_report for a page of all of it.
 Files: save and load, Checkpoints to go on from, append_metrics; read_csv, and load_model for what
@@ -28,6 +30,7 @@ from ffnn_jax.checkpoint import (
     CheckpointError,
     Checkpoints,
     Restored,
+    ShardedCheckpoints,
     load,
     load_metadata,
     save,
@@ -79,9 +82,13 @@ from ffnn_jax.per_example import (
     per_example_gradient_norms,
     private_gradients,
 )
+from ffnn_jax.processes import ProcessError, start_processes
 from ffnn_jax.rate_search import RateSearch, find_learning_rate, plot_learning_rates
 from ffnn_jax.report import write_report
 from ffnn_jax.saliency import input_gradients
+from ffnn_jax.sharding.arithmetic import expected_collectives
+from ffnn_jax.sharding.collectives import Collective, collectives, collectives_table
+from ffnn_jax.sharding.placement import placement
 from ffnn_jax.streaming import Stream, StreamBlock, StreamError, stream_blocks, stream_epoch
 from ffnn_jax.tabular import Model, TableError, load_model, read_csv, read_table
 from ffnn_jax.training import (
@@ -98,6 +105,7 @@ from ffnn_jax.weights import class_weights
 __all__ = [
     "CheckpointError",
     "Checkpoints",
+    "Collective",
     "Comparison",
     "ComparisonRow",
     "Descent",
@@ -115,6 +123,7 @@ __all__ = [
     "NonFiniteLossError",
     "Penalized",
     "Plan",
+    "ProcessError",
     "RateSearch",
     "Reliability",
     "Report",
@@ -122,6 +131,7 @@ __all__ = [
     "Restored",
     "RuleReport",
     "RulesReport",
+    "ShardedCheckpoints",
     "Stream",
     "StreamBlock",
     "StreamError",
@@ -137,8 +147,11 @@ __all__ = [
     "check_rules",
     "class_weights",
     "clipped_gradients",
+    "collectives",
+    "collectives_table",
     "compare_gradients",
     "draw_network",
+    "expected_collectives",
     "explain_weight",
     "find_learning_rate",
     "fit",
@@ -166,6 +179,7 @@ __all__ = [
     "max_norm",
     "penalized",
     "per_example_gradient_norms",
+    "placement",
     "plot_learning_rates",
     "private_gradients",
     "quantile",
@@ -179,6 +193,7 @@ __all__ = [
     "smoothed_cross_entropy",
     "split",
     "standardize",
+    "start_processes",
     "stream_blocks",
     "stream_epoch",
     "train_epoch",
