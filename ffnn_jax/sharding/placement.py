@@ -103,13 +103,13 @@ def placement(net: Network, mesh: Mesh, *, wide: int = WIDE) -> Placement:
     Example:
       >>> import jax
       >>> from ffnn_jax import Network
-      >>> from ffnn_jax.sharding import placement
+      >>> from ffnn_jax.sharding.placement import placement
       >>> mesh = jax.make_mesh((1, 1), ("data", "model"))
-      >>> for layer in placement(Network((784, 512, 512, 10)), mesh):
-      ...     print(*layer)
-      PartitionSpec('model', None) PartitionSpec('model',)
-      PartitionSpec(None, 'model') PartitionSpec()
-      PartitionSpec() PartitionSpec()
+      >>> first, second, last = placement(Network((784, 512, 512, 10)), mesh)
+      >>> first == (jax.P("model", None), jax.P("model"))
+      True
+      >>> second == (jax.P(None, "model"), jax.P()) and last == (jax.P(), jax.P())
+      True
     """
     network.check_network(net)
     check_mesh(mesh)
