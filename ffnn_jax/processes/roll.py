@@ -1,4 +1,4 @@
-"""The roll call: process 0 waits for all, and who does not come or differs is named in all of them."""
+"""The roll call: process 0 waits for all; who does not come or differs is named in every process."""
 
 import socket
 import time
