@@ -1,4 +1,4 @@
-"""The roll call: process 0 waits for all; who does not come or differs is named in every process."""
+"""The roll call: process 0 waits for all; who does not come or differs is named in all."""
 
 import socket
 import time
