@@ -25,7 +25,7 @@ from ffnn_jax.metrics import read_metrics
 from ffnn_jax.processes import Preempted, ProcessError, agree, exchange, from_first, start_processes
 from ffnn_jax.processes.door import Door
 from ffnn_jax.processes.link import Link
-from ffnn_jax.processes.start import _call_roll
+from ffnn_jax.processes.roll import call_roll
 
 ROOT = pathlib.Path(__file__).parent.parent
 PATIENCE = 120.0  # s until a test gives up on a process
@@ -50,7 +50,7 @@ def together(*works):
 
 
 def roll(port, number, process, timeout=20.0):
-    return lambda: _call_roll("127.0.0.1", port, number, process, timeout)
+    return lambda: call_roll("127.0.0.1", port, number, process, timeout)
 
 
 @pytest.fixture
