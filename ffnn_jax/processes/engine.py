@@ -3,7 +3,10 @@
 The three names are the same from jax 0.8 to 0.12; orbax and flax use the first as well.
 """
 
-import ctypes
+import threading
+from typing import Any
+
+NAMES = ("preemption_sync_manager", "client", "service")
 
 
 def find_cluster(
@@ -28,16 +31,29 @@ def has_begun() -> bool:
     return xla_bridge.backends_are_initialized()
 
 
+def keep() -> None:
+    """Keeps JAX's client and service from being destroyed before the process ends, by `forget`.
+
+    Destroyed, they say goodbye as well, and abort. What a thread holds that never ends is not.
+    Python 3.12 starts none at exit, so this is called at the start.
+    """
+    from jax._src.distributed import global_state
+
+    held = [getattr(global_state, name) for name in NAMES]
+    threading.Thread(target=_hold, args=(held,), daemon=True, name="ffnn_jax end").start()
+
+
 def forget() -> None:
     """Lets the process end although others have died.
 
     At exit JAX waits for all processes to end, and aborts where one does not: here it finds
-    nothing to wait for. Its client and service, destroyed, would do the same: each is given a
-    reference that nobody takes back. (No thread could keep them: from Python 3.12 on none can be
-    started at exit.)
+    nothing to wait for.
     """
     from jax._src.distributed import global_state
 
-    for name in ("preemption_sync_manager", "client", "service"):
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(getattr(global_state, name)))
+    for name in NAMES:
         setattr(global_state, name, None)
+
+
+def _hold(_: list[Any]) -> None:
+    threading.Event().wait()

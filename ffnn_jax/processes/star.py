@@ -80,7 +80,7 @@ class Star:
         self.broken = True
         for link in self.links.values():
             try:
-                if text and self.process_id == 0:
+                if text:
                     link.send({"error": text})
             except OSError:
                 pass
@@ -101,6 +101,8 @@ class Star:
                     self._fail(lost(name, process))
                 if said is None:
                     continue
+                if "error" in said:
+                    self._fail(said["error"])
                 if said.get("name") != name:
                     self._fail(
                         f"process {process} is at {said.get('name')!r}, process 0 at {name!r}"

@@ -87,6 +87,7 @@ def start_processes(
         initialization_timeout=int(timeout),
         heartbeat_timeout_seconds=HEARTBEAT,
     )
+    engine.keep()
     _stars.append(star)
     atexit.register(_end)
 
@@ -205,14 +206,19 @@ class _Caller:
         """Who it is; one that has gone may come again, and strangers are not heard."""
         try:
             said = link.receive()
-        except (OSError, EOFError, ValueError):
+            if said is None:
+                return
+            process = checks.check_int_from(0, "process_id", said.get("process_id"))
+        except (OSError, EOFError, ValueError, TypeError):
             link.close()
             self.unknown = [other for other in self.unknown if other is not link]
             self.links = {p: other for p, other in self.links.items() if other is not link}
             return
-        if said is None:
-            return
-        process = said.get("process_id")
+        self._compare(process, said)
+        self.unknown = [other for other in self.unknown if other is not link]
+        self.links[process] = link
+
+    def _compare(self, process: int, said: dict[str, Any]) -> None:
         for name, value in self.about.items():
             if name != "process_id" and said.get(name) != value:
                 self._fail(
@@ -220,8 +226,6 @@ class _Caller:
                 )
         if process in self.links or process == 0:
             self._fail(f"there are two processes with process_id {process}")
-        self.unknown = [other for other in self.unknown if other is not link]
-        self.links[process] = link
 
     def _fail(self, text: str) -> NoReturn:
         everyone = dict(enumerate([*self.unknown, *self.links.values()], start=1))

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from ffnn_jax.backprop import loss
-from ffnn_jax.checkpoint.folder import Folder
+from ffnn_jax.checkpoint import Checkpoints, ShardedCheckpoints
 from ffnn_jax.data import split
 from ffnn_jax.fitting import Fit, fit
 from ffnn_jax.gradcheck.primal import quick_options
@@ -261,7 +261,7 @@ def fit_rows(
     held_out: np.ndarray,
     *,
     epochs: int,
-    checkpoints: Folder | None = None,
+    checkpoints: Checkpoints | ShardedCheckpoints | None = None,
     resume: bool = False,
     on_epochs: OnEpochs | None = None,
     note: Callable[[str], None] | None = None,
@@ -345,7 +345,7 @@ def own_part(rows: Rows, mesh: jax.sharding.Mesh | None) -> Rows:
     if n < processes:
         raise TableError(f"expected at least a row for each of {processes} processes, got {n}")
     own = slice(process * n // processes, (process + 1) * n // processes)
-    return Rows(*(None if t is None else t[own] for t in rows))
+    return Rows(rows.x[own], rows.y[own], None if rows.weights is None else rows.weights[own])
 
 
 def on_host(params: Any) -> Any:
