@@ -122,7 +122,7 @@ def arrays(
 def fingerprints(tree: Any) -> list[int | None]:
     """A number for the values of each array that this process has whole."""
     return [
-        None if values is None else zlib.crc32(np.ascontiguousarray(values))
+        None if values is None else zlib.crc32(np.ascontiguousarray(values).tobytes())
         for values in map(checks.concrete, jax.tree.leaves(tree))
     ]
 

@@ -128,10 +128,15 @@ def collectives_table(exchanges: Iterable[Collective]) -> str:
       exchanges: as from `collectives` or `expected_collectives`.
 
     Returns:
-      One line each below a head; "none" where there is none. It raises nothing.
+      One line each below a head; "none" where there is none.
+
+    Raises:
+      TypeError: one of them is no `Collective`.
     """
     rows = [("kind", "axes", "bytes", "devices", "times", "source")]
     for each in exchanges:
+        if not isinstance(each, Collective):
+            raise TypeError(f"exchanges: expected each a Collective, got {checks.kind(each)}")
         times = "?" if each.times is None else str(each.times)
         axes = " × ".join(each.axes)
         source = each.source if len(each.source) <= WIDEST else f"{each.source[: WIDEST - 1]}…"
