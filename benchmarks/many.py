@@ -25,6 +25,7 @@ from throughput import begin, put_out, quartiles
 import ffnn_jax as ffnn
 from ffnn_jax import epochs, training
 from ffnn_jax.ensemble import inputs, members
+from ffnn_jax.recipe import Recipe
 
 CASES = {"tiny": ((4, 16, 3), 16, 40), "small": ((64, 64, 64, 10), 32, 4)}  # sizes, batch, epochs
 STEPS, OPTIMIZER = 100, optax.sgd(0.01)
@@ -41,7 +42,7 @@ def variants(sizes, batch, epoch_count, networks):
     draw = np.random.default_rng(0)
     x = jnp.asarray(draw.standard_normal((STEPS * batch, sizes[0])), jnp.float32)
     y = jnp.asarray(draw.integers(0, sizes[-1], STEPS * batch), jnp.int32)
-    recipe, data = training.Recipe(OPTIMIZER, batch), epochs.Data(x, y, None)
+    recipe, data = Recipe(OPTIMIZER, batch), epochs.Data(x, y, None)
     keys = jax.random.split(jax.random.key(0), networks)
     runs = members.start_many(net, OPTIMIZER, keys, None, True)
     states = [jax.tree.map(partial(take, i), runs.state) for i in range(networks)]

@@ -46,6 +46,7 @@ from ffnn_jax.data import (
     split,
     standardize,
 )
+from ffnn_jax.descent import Descent, gradient_descent
 from ffnn_jax.diagram import draw_network, write_backward_page
 from ffnn_jax.ensemble import FitMany, fit_many
 from ffnn_jax.explain import Responsibility, WeightExplanation, explain_weight, responsibility
@@ -84,6 +85,7 @@ from ffnn_jax.per_example import (
 )
 from ffnn_jax.processes import ProcessError, start_processes
 from ffnn_jax.rate_search import RateSearch, find_learning_rate, plot_learning_rates
+from ffnn_jax.recipe import TrainState
 from ffnn_jax.report import write_report
 from ffnn_jax.saliency import input_gradients
 from ffnn_jax.sharding.arithmetic import expected_collectives
@@ -91,14 +93,7 @@ from ffnn_jax.sharding.collectives import Collective, collectives, collectives_t
 from ffnn_jax.sharding.placement import placement
 from ffnn_jax.streaming import Stream, StreamBlock, StreamError, stream_blocks, stream_epoch
 from ffnn_jax.tabular import Model, TableError, load_model, read_csv, read_table
-from ffnn_jax.training import (
-    Descent,
-    TrainState,
-    gradient_descent,
-    init_state,
-    train_epoch,
-    train_step,
-)
+from ffnn_jax.training import init_state, train_epoch, train_step
 from ffnn_jax.units import unit_statistics, update_ratios
 from ffnn_jax.weights import class_weights
 

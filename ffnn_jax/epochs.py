@@ -22,8 +22,9 @@ import numpy as np
 from ffnn_jax import network, outputs
 from ffnn_jax.batches import rows_of
 from ffnn_jax.network import Network, Params
+from ffnn_jax.recipe import Recipe, TrainState
 from ffnn_jax.sharding.placement import Layout, constrained
-from ffnn_jax.training import Recipe, TrainState, scan_epoch
+from ffnn_jax.training import scan_epoch
 
 EVALUATION_ROWS = 1024  # validation data passes through the network in blocks of so many rows
 MOST_EPOCHS = 1024  # of one call: the length of the table that it fills

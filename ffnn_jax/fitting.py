@@ -35,21 +35,21 @@ from ffnn_jax.history import History, history_of, records_of
 from ffnn_jax.losses import Loss, is_cross_entropy
 from ffnn_jax.network import Network, Params
 from ffnn_jax.processes import all_or_none, hearing, peers
-from ffnn_jax.resuming import check_keeping, check_not_beyond, identity_of, keeping
-from ffnn_jax.sharding.alike import agree_on, is_joint
-from ffnn_jax.sharding.examples import as_examples, split_of, spread
-from ffnn_jax.sharding.placement import Placement, check_layout, on, placed, put, returned
-from ffnn_jax.streaming import Stream
-from ffnn_jax.training import (
+from ffnn_jax.recipe import (
     Objective,
     Recipe,
     TrainState,
     check_batch_size,
     check_optimizer,
     check_state,
-    init_state,
     recipe_on,
 )
+from ffnn_jax.resuming import check_keeping, check_not_beyond, identity_of, keeping
+from ffnn_jax.sharding.alike import agree_on, is_joint
+from ffnn_jax.sharding.examples import as_examples, split_of, spread
+from ffnn_jax.sharding.placement import Placement, check_layout, on, placed, put, returned
+from ffnn_jax.streaming import Stream
+from ffnn_jax.training import init_state
 
 
 class Fit(NamedTuple):

@@ -16,7 +16,7 @@ import optax
 from ffnn_jax import checks
 from ffnn_jax.backprop import loss
 from ffnn_jax.network import Layer, Network, Params, at_least_float32
-from ffnn_jax.training import Objective, check_objective
+from ffnn_jax.recipe import Objective, check_objective
 
 
 @dataclasses.dataclass(frozen=True)

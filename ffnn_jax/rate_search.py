@@ -22,16 +22,15 @@ from ffnn_jax.backprop import loss
 from ffnn_jax.batches import rows_of
 from ffnn_jax.fitting import check_dataset, check_not_traced
 from ffnn_jax.network import Network
-from ffnn_jax.shuffle import permutation
-from ffnn_jax.training import (
+from ffnn_jax.recipe import (
     Objective,
     TrainState,
     check_batch_size,
     check_objective,
     check_optimizer,
-    init_state,
-    train_step,
 )
+from ffnn_jax.shuffle import permutation
+from ffnn_jax.training import init_state, train_step
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -24,9 +24,9 @@ from ffnn_jax.description import describe
 from ffnn_jax.epochs import MOST_EPOCHS, Data, Run, Stopping, Table
 from ffnn_jax.history import History, history_of, table_of
 from ffnn_jax.network import Network
+from ffnn_jax.recipe import Recipe, TrainState
 from ffnn_jax.sharding.fingerprint import fingerprint, rows_fingerprint
 from ffnn_jax.sharding.placement import Layout, on, placed
-from ffnn_jax.training import Recipe, TrainState
 
 
 class Saved(NamedTuple):

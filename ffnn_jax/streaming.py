@@ -26,15 +26,10 @@ from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
 from ffnn_jax.losses import Loss, is_cross_entropy
 from ffnn_jax.network import Network
+from ffnn_jax.recipe import Objective, TrainState, check_recipe, check_state
 from ffnn_jax.rows import FileRows, MemoryRows, rows_in
 from ffnn_jax.shuffle import permutation
-from ffnn_jax.training import (
-    Objective,
-    TrainState,
-    check_recipe,
-    check_state,
-    run_batches,
-)
+from ffnn_jax.training import run_batches
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

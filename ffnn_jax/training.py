@@ -1,16 +1,13 @@
-"""Training: one step, one epoch as one compiled scan, and the lecture's gradient descent.
+"""Training: one step, and one epoch as one compiled scan.
 
-  θ_{t+1} = θ_t − η ∇θ_t        (gradient descent; other optimizers are optax's)
-
-A step and an epoch are pure functions of a `TrainState`. `train_epoch` and `gradient_descent` are
-loops and own their compilation; inside a `jit` of yours they are part of it. The same key gives
-the same result, bit for bit.
+A step and an epoch are pure functions of a `TrainState`. `train_epoch` is a loop and owns its
+compilation; inside a `jit` of yours it is part of it. The same key gives the same result, bit for
+bit.
 """
 
 import inspect
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +18,21 @@ from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
 from ffnn_jax.batches import Batches, Parts, shuffled
 from ffnn_jax.network import Network, Params, init
+from ffnn_jax.recipe import (
+    Objective,
+    Recipe,
+    TrainState,
+    check_divides,
+    check_objective,
+    check_optimizer,
+    check_state,
+    objective_value,
+    recipe_on,
+)
 from ffnn_jax.sharding import examples as sharded
 from ffnn_jax.sharding.batches import SplitBatches, SplitParts, in_parts
 from ffnn_jax.sharding.placement import (
-    Layout,
     Placement,
-    check_batches,
     check_layout,
     computed_on,
     constrained,
@@ -35,57 +41,7 @@ from ffnn_jax.sharding.placement import (
     returned,
 )
 
-Objective = Callable[..., jax.Array]
 OF_DROPOUT = 0xD809  # the child of a state's key that masks come from; its own splits are 0, 1, 2
-
-
-class TrainState(NamedTuple):
-    """Everything a training run goes on from.
-
-    Attributes:
-      params: the parameters.
-      opt_state: the optimizer's own state, a pytree.
-      key: the PRNG key from which the next epoch's order is drawn, and with step the masks of
-        dropout of the next step.
-      step: how many steps were taken, an int32 scalar.
-    """
-
-    params: Params
-    opt_state: Any
-    key: jax.Array
-    step: jax.Array
-
-
-class Recipe(NamedTuple):
-    """How an epoch is trained: the arguments of `train_epoch` that are fixed in what is compiled.
-
-    Attributes:
-      optimizer: an optax optimizer.
-      batch_size: B.
-      objective: what is minimised.
-      accumulate: in how many parts each batch is worked off.
-      layout: on which mesh, and where on it the parameters live; None without a mesh.
-      split: where on the mesh the rows of the data lie.
-    """
-
-    optimizer: optax.GradientTransformation
-    batch_size: int
-    objective: Objective = loss
-    accumulate: int = 1
-    layout: Layout | None = None
-    split: sharded.Split | None = None
-
-
-class Descent(NamedTuple):
-    """The result of `gradient_descent`.
-
-    Attributes:
-      params: θ after the last iteration.
-      losses: (max_iterations,); entry t is ℒ(θ_t), before the t-th change of θ.
-    """
-
-    params: Params
-    losses: jax.Array
 
 
 def init_state(
@@ -186,7 +142,7 @@ def train_step(
     check_objective(objective, dropout=any(net.dropouts))
     accumulate = checks.check_positive_int("accumulate", accumulate)
     key = _dropout_key(net, state)
-    value_on = partial(_value_of, net, objective)
+    value_on = partial(objective_value, net, objective)
     if accumulate == 1:
         value_of = partial(value_on, key, x, y, weights)
         value, grads = jax.value_and_grad(value_of)(state.params)
@@ -260,156 +216,6 @@ def train_epoch(
     return returned(layout, (state, losses))
 
 
-def gradient_descent(
-    net: Network,
-    params: Params,
-    x: ArrayLike,
-    y: Any,
-    *,
-    learning_rate: float,
-    max_iterations: int = 1000,
-    weights: ArrayLike | None = None,
-    dropout_key: jax.Array | None = None,
-    objective: Objective = loss,
-) -> Descent:
-    """The lecture's algorithm: θ_{t+1} = θ_t − η ∇θ_t on all the data, max_iterations times.
-
-    Args:
-      net: the network.
-      params: θ_0.
-      x: (*batch, n_0).
-      y: as for `loss`.
-      learning_rate: η > 0.
-      max_iterations: how many times θ changes, at least 1.
-      weights: (*batch,), as for `loss`.
-      dropout_key: a PRNG key for a network with dropout, whose masks are others in each iteration.
-      objective: as for `train_step`.
-
-    Returns:
-      `Descent`: θ at the end, and every loss on the way.
-
-    Raises:
-      TypeError, ValueError: as `loss`; a learning rate that is not above 0; max_iterations < 1;
-        a network with dropout without a dropout_key.
-    """
-    max_iterations = checks.check_positive_int("max_iterations", max_iterations)
-    network.check_network(net)
-    check_objective(objective, dropout=any(net.dropouts))
-    network.check_dropout_key(net, dropout_key)
-    if any(net.dropouts) and dropout_key is None:
-        raise ValueError("dropout_key: expected a key for a network with dropout, got None")
-    dtype = checks.check_params(net.sizes, params)
-    checks.check_positive_float("learning_rate", learning_rate, dtype)
-    params, x, y, weights = network.as_examples(net, params, x, y, weights)
-    eta = jnp.asarray(learning_rate, dtype)
-    keys = None if dropout_key is None else jax.random.split(dropout_key, max_iterations)
-    return _descend(net, params, x, y, weights, keys, eta, max_iterations, objective)
-
-
-# Checks ----------------------------------------------------------------------------------------
-
-
-def check_optimizer(optimizer: Any) -> None:
-    """optimizer has the two functions of an optax optimizer."""
-    if not callable(getattr(optimizer, "init", None)) or not callable(
-        getattr(optimizer, "update", None)
-    ):
-        raise TypeError(
-            f"optimizer: expected an optax optimizer such as optax.sgd(0.1), got {optimizer!r}"
-        )
-
-
-def check_state(net: Network, optimizer: Any, state: Any) -> None:
-    """state is a TrainState with parameters of the network and a state of the optimizer."""
-    network.check_network(net)
-    check_optimizer(optimizer)
-    if not isinstance(state, TrainState):
-        raise TypeError(f"state: expected a TrainState, got {type(state).__name__}")
-    checks.check_params(net.sizes, state.params)
-    if not isinstance(state.params, tuple):
-        raise TypeError(
-            f"state.params: expected a tuple of Layer, got {type(state.params).__name__}"
-        )
-    checks.check_key(state.key, "state.key")
-    step = checks.as_array("state.step", state.step)
-    if step.shape != () or not jnp.issubdtype(step.dtype, jnp.integer):
-        raise TypeError(f"state.step: expected an int, got {step.dtype}{list(step.shape)}")
-    expected = jax.eval_shape(optimizer.init, state.params)
-    trees = jax.tree.structure(expected), jax.tree.structure(state.opt_state)
-    if trees[0] != trees[1] or jax.tree.map(jnp.shape, expected) != jax.tree.map(
-        jnp.shape, state.opt_state
-    ):
-        raise ValueError(
-            "state.opt_state: expected the state of this optimizer for these parameters, as "
-            f"from init_state, {trees[0]}; got {trees[1]}"
-        )
-
-
-def check_objective(objective: Any, *, dropout: bool = False) -> None:
-    """objective can be called as `loss` is, of a network with dropout with a dropout_key too."""
-    if not callable(objective):
-        raise TypeError(f"objective: expected a function as `loss` is one, got {objective!r}")
-    options = {"weights": None} | ({"dropout_key": None} if dropout else {})
-    try:
-        inspect.signature(objective).bind(None, None, None, None, **options)
-    except TypeError as error:
-        raise TypeError(
-            f"objective: expected a function of (net, params, x, y, *, {', '.join(options)}); got "
-            f"one with {inspect.signature(objective)}: {error}"
-        ) from None
-    except ValueError:  # it has no signature to look at
-        pass
-
-
-def check_batch_size(batch_size: Any, x: Any) -> int:
-    """An int from 1 to the number of rows of x, which is (N, n_0)."""
-    batch_size = checks.check_positive_int("batch_size", batch_size)
-    if len(x.shape) != 2:
-        raise ValueError(f"x: expected shape (N, {x.shape[-1]}), got {x.shape}")
-    if batch_size > x.shape[0]:
-        raise ValueError(
-            f"batch_size: expected at most the number of examples, {x.shape[0]}; got {batch_size}"
-        )
-    return batch_size
-
-
-def check_divides(accumulate: int, examples: int, of: str = "the number of examples") -> None:
-    """The examples of a batch can be worked off in so many parts of equal length."""
-    if examples % accumulate:
-        raise ValueError(f"accumulate: expected a divisor of {of}, {examples}; got {accumulate}")
-
-
-def check_recipe(
-    net: Network, optimizer: Any, batch_size: Any, objective: Any, accumulate: Any, x: Any
-) -> Recipe:
-    """The four as a `Recipe` for data of the shape of x, (N, n_0); optimizer is known to be one."""
-    check_objective(objective, dropout=any(net.dropouts))
-    batch_size = check_batch_size(batch_size, x)
-    accumulate = checks.check_positive_int("accumulate", accumulate)
-    check_divides(accumulate, batch_size, of="batch_size")
-    return Recipe(optimizer, batch_size, objective, accumulate)
-
-
-def recipe_on(
-    layout: Layout | None,
-    net: Network,
-    optimizer: Any,
-    batch_size: Any,
-    objective: Any,
-    accumulate: Any,
-    x: Any,
-) -> Recipe:
-    """`check_recipe`; with a layout for data whose rows are split over its mesh."""
-    if layout is None:
-        return check_recipe(net, optimizer, batch_size, objective, accumulate, x)
-    check_batch_size(1, x)
-    split = sharded.split_of(layout, x)
-    whole = jax.ShapeDtypeStruct((split.rows, *x.shape[1:]), x.dtype)
-    recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, whole)
-    check_batches(layout, recipe.batch_size)
-    return recipe._replace(layout=layout, split=split)
-
-
 # One epoch ---------------------------------------------------------------------------------------
 
 
@@ -438,17 +244,6 @@ def _extra_arguments(optimizer: optax.GradientTransformation, **arguments: Any) 
         for parameter in takes
         if parameter.name in arguments
     }
-
-
-def _value_of(net, objective, key, x, y, weights, params):
-    options = {} if key is None else {"dropout_key": key}
-    value = objective(net, params, x, y, weights=weights, **options)
-    if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
-        raise TypeError(
-            "objective: expected it to return one floating number, got "
-            f"{jnp.result_type(value)}{list(jnp.shape(value))}"
-        )
-    return value
 
 
 def scan_epoch(
@@ -503,7 +298,7 @@ def _step(net, recipe, state, examples) -> tuple[TrainState, jax.Array]:
         options = {"objective": recipe.objective, "accumulate": recipe.accumulate}
         state, value = train_step(net, optimizer, state, x, y, weights=weights, **options)
         return constrained(layout, state), value
-    value_on = partial(_value_of, net, recipe.objective)
+    value_on = partial(objective_value, net, recipe.objective)
     dtype, key = state.params[0].W.dtype, _dropout_key(net, state)
     parts = SplitParts(value_on, examples, layout, dtype, key)
     value, grads = parts.value_and_grad(state.params)
@@ -511,16 +306,3 @@ def _step(net, recipe, state, examples) -> tuple[TrainState, jax.Array]:
 
 
 compiled_epoch = jax.jit(scan_epoch, static_argnames="recipe")
-
-
-# Gradient descent --------------------------------------------------------------------------------
-
-
-@partial(jax.jit, static_argnames=("max_iterations", "objective"))
-def _descend(net, params, x, y, weights, keys, eta, max_iterations, objective):
-    def body(theta, key):
-        value_of = partial(_value_of, net, objective, key, x, y, weights)
-        value, grads = jax.value_and_grad(value_of)(theta)
-        return jax.tree.map(lambda t, g: t - eta * g, theta, grads), value  # θ ← θ − η ∇θ
-
-    return Descent(*jax.lax.scan(body, params, keys, length=max_iterations))

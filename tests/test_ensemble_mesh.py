@@ -21,7 +21,7 @@ from test_training import NET, SGD, _standard_promotion, data  # noqa: F401
 
 import ffnn_jax as ffnn
 from ffnn_jax.ensemble import devices, inputs, many, members
-from ffnn_jax.training import Recipe
+from ffnn_jax.recipe import Recipe
 
 DEVICES = 4
 COLLECTIVE = r"(all-reduce|all-gather|all-to-all|reduce-scatter|collective-\w+)(-start)?\("

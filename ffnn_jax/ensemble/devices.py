@@ -20,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ffnn_jax.network import Network
+from ffnn_jax.recipe import Recipe
 from ffnn_jax.sharding.examples import Split
 from ffnn_jax.sharding.placement import (
     DATA,
@@ -31,7 +32,6 @@ from ffnn_jax.sharding.placement import (
     placement,
     put,
 )
-from ffnn_jax.training import Recipe
 
 
 def check_member_mesh(mesh: Any) -> Mesh | None:

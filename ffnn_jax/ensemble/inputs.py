@@ -15,7 +15,7 @@ from ffnn_jax.ensemble.devices import rows_on, split, whole
 from ffnn_jax.epochs import Data
 from ffnn_jax.fitting import check_dataset
 from ffnn_jax.network import Network, Params
-from ffnn_jax.training import check_optimizer
+from ffnn_jax.recipe import check_optimizer
 
 Optimizer = optax.GradientTransformation | Callable[[jax.Array], optax.GradientTransformation]
 

@@ -47,8 +47,8 @@ from ffnn_jax.fitting import Fit, Progress, check_not_traced, check_stopping, in
 from ffnn_jax.history import History, history_of
 from ffnn_jax.network import Network, Params
 from ffnn_jax.processes import hearing, peers
+from ffnn_jax.recipe import Objective, TrainState, check_recipe
 from ffnn_jax.sharding.alike import agree_on, is_joint
-from ffnn_jax.training import Objective, TrainState, check_recipe
 
 
 class FitMany(NamedTuple):

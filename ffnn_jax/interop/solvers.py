@@ -20,7 +20,8 @@ from ffnn_jax import backprop
 from ffnn_jax.fitting import fit
 from ffnn_jax.interop.packages import require
 from ffnn_jax.network import Layer, Network, Params
-from ffnn_jax.training import Objective, TrainState, init_state
+from ffnn_jax.recipe import Objective, TrainState
+from ffnn_jax.training import init_state
 
 LEAST_RATE = 1e-6  # of the adaptive schedule: below it training ends
 ADAPTIVE_FACTOR = 5.0
