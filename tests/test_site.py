@@ -43,15 +43,7 @@ RUN_BY = {
 NOT_RUN = {
     "docs/rules-in-the-wild.md": "of other libraries: scripts/wild runs it and writes the page"
 }
-OTHER_FENCES = {
-    "bash",
-    "console",
-    "text",
-    "json",
-    "yaml",
-    "latex",
-    "math",
-}  # nothing that python runs
+OTHER_FENCES = {"bash", "console", "text", "json", "yaml", "latex", "math"}  # nothing that python runs
 
 RAISE_NOTHING = {"ffnn_jax.plots.shortened"}  # it takes anything
 

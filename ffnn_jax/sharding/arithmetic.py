@@ -30,7 +30,7 @@ from ffnn_jax.sharding.placement import DATA, MODEL, Placement, axes_of
 from ffnn_jax.sharding.transfer import capacity
 
 Moved = tuple[str, str, int, str]  # kind, axis, bytes, source
-MORE = "more rounds"
+MORE = "more rounds"  # in the source of what only some draws move
 
 
 def expected_collectives(
@@ -91,10 +91,12 @@ def expected_collectives(
         *_over_model(net, roles, examples * size),
         *_over_data(net, mesh, placement, size),
     ]
+
+    def times(source: str) -> int | None:
+        return None if source.endswith(MORE) else steps
+
     return tuple(
-        Collective(
-            kind, (axis,), n, mesh.shape[axis], None if source.endswith(MORE) else steps, source
-        )
+        Collective(kind, (axis,), n, mesh.shape[axis], times(source), source)
         for kind, axis, n, source in moved
         if mesh.shape.get(axis, 1) > 1
     )
