@@ -7,9 +7,10 @@ Nothing here was run. Peak speeds, of a GPU and of its links, each way:
   50 GB/s      InfiniBand NDR, a GPU   NVIDIA, DGX H100 datasheet: eight adapters of 400 Gb/s
 
 A sum over all devices goes first within each host, then between hosts, each GPU its own part over
-its own adapter, and back (as NCCL does). Axes of a mesh are laid out with the last within a host.
-Latency, and everything but products, is left out, so what comes out is a bound on the part of a
-step in which products are computed: "in turn" if nothing is moved meanwhile, "at once" if all is.
+its own adapter, and back (as NCCL does); rows go straight to the GPU that needs them. Axes of a
+mesh are laid out with the last within a host. Latency, and everything but products, is left out, so
+what comes out is a bound on the part of a step in which products are computed: "in turn" if nothing
+is moved meanwhile, "at once" if all is.
 """
 
 import math
@@ -56,7 +57,11 @@ def calculate(net: ffnn.Network, layout: str, shape: tuple[int, int], each: int)
     """A step of `fit` on a mesh (data, model) of this shape, with so many examples a device."""
     batch_size, placement = each * math.prod(shape), PLACEMENTS[layout](net)
     mesh = AbstractMesh(shape, ("data", "model"))
-    moved = expected_collectives(net, mesh, placement, batch_size)
+    moved = [  # rows of one round, which is nearly always enough
+        each
+        for each in expected_collectives(net, mesh, placement, batch_size)
+        if each.times is not None
+    ]
     compute = flops(net.sizes, batch_size) / mesh.size / FLOPS
     time = sum(seconds(each, shape[1]) for each in moved)
     rows = sum(seconds(each, shape[1]) for each in moved if each.source in ("x", "y"))
@@ -123,6 +128,9 @@ def seconds(each: Collective, model: int) -> float:
     within = HOST if each.axes == ("model",) else max(1, HOST // model)
     d = min(each.devices, within)  # in one host
     hosts = each.devices // d
+    if each.kind == "all-to-all":
+        one = each.bytes / each.devices  # to each of the others
+        return one * (d - 1) / NVLINK + one * (each.devices - d) / INFINIBAND
     passes = 2 if each.kind == "all-reduce" else 1
     in_host = passes * each.bytes * (d - 1) / d / NVLINK
     between = passes * each.bytes / d * (hosts - 1) / hosts / INFINIBAND

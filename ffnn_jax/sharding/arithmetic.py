@@ -6,7 +6,8 @@ that it needs no others. What each device moves:
 
   over model   a_{k+1} = Σ_devices W_{k+1} h_k       all-reduce of r n_{k+1} numbers, forward
                ∇h_{k−1} = Σ_devices W_kᵀ ∇a_k        all-reduce of r n_{k−1} numbers, back, k > 1
-  over data    x and y of the batch                  reduce-scatter of D r rows
+  over data    x, y, weights of the batch            all-to-all of D c rows, see `transfer`
+               weights, for their sum                all-gather of D r numbers
                ∇W_k, ∇b_k and ℒ: sums over examples  all-reduce of what one device has of them
                W_k that is split over data (ZeRO)    all-gather of it, before it is used
                ∇W_k of such                          reduce-scatter, in place of the all-reduce
@@ -26,8 +27,10 @@ from ffnn_jax.losses import is_cross_entropy
 from ffnn_jax.network import Layer, Network
 from ffnn_jax.sharding.collectives import Collective
 from ffnn_jax.sharding.placement import DATA, MODEL, Placement, axes_of
+from ffnn_jax.sharding.transfer import capacity
 
 Moved = tuple[str, str, int, str]  # kind, axis, bytes, source
+MORE = "more rounds"  # in the source of what only some draws move
 
 
 def expected_collectives(
@@ -55,7 +58,8 @@ def expected_collectives(
 
     Returns:
       A `Collective` for each quantity. XLA joins those that can wait for each other, so compare
-      their `totals`.
+      their `totals`. Rows of more rounds than one, of which it depends on the draw whether there
+      are any, have None for `times`.
 
     Raises:
       TypeError: net is no Network, mesh no mesh, placement no tuple of Layer, dtype not floating.
@@ -83,24 +87,33 @@ def expected_collectives(
     parts = mesh.shape.get(DATA, 1)
     examples = -(-batch_size // parts)
     moved = [
-        *_rows(net, examples * parts, size, weighted),
+        *_rows(net, examples, parts, size, weighted),
         *_over_model(net, roles, examples * size),
         *_over_data(net, mesh, placement, size),
     ]
+
+    def times(source: str) -> int | None:
+        return None if source.endswith(MORE) else steps
+
     return tuple(
-        Collective(kind, (axis,), n, mesh.shape[axis], steps, source)
+        Collective(kind, (axis,), n, mesh.shape[axis], times(source), source)
         for kind, axis, n, source in moved
         if mesh.shape.get(axis, 1) > 1
     )
 
 
-def _rows(net: Network, examples: int, size: int, weighted: bool) -> Iterator[Moved]:
+def _rows(net: Network, r: int, parts: int, size: int, weighted: bool) -> Iterator[Moved]:
     """The batch, each row from the device that has it; weights go to all, for their sum."""
     classes = net.output == "softmax" and is_cross_entropy(net.loss)
-    yield "reduce-scatter", DATA, examples * net.sizes[0] * size, "x"
-    yield "reduce-scatter", DATA, examples * (4 if classes else net.sizes[-1] * size), "y"
+    c = capacity(r, parts)
+    a_row = {"x": net.sizes[0] * size, "y": 4 if classes else net.sizes[-1] * size}
     if weighted:
-        yield "all-reduce", DATA, examples * max(size, 4), "w"
+        a_row["w"] = max(size, 4)
+        yield "all-gather", DATA, parts * r * a_row["w"], "w"
+    for name, n in a_row.items():
+        yield "all-to-all", DATA, parts * c * n, name
+        if c < r:
+            yield "all-to-all", DATA, parts * c * n, f"{name}, {MORE}"
 
 
 def _over_model(net: Network, roles: tuple[str, ...], bytes_a_unit: int) -> Iterator[Moved]:

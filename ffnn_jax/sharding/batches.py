@@ -1,13 +1,8 @@
-"""Batches on a mesh: fetched from the devices that have their rows, and the gradient of k parts.
+"""Batches on a mesh: their rows, split over `data`, and the gradient of k parts.
 
-The order of an epoch is that of one device, so a batch has rows from everywhere. Each device takes
-those that it has, and 0 in place of the others; the sum over devices is the batch, and of it each
-device keeps its own part (`psum_scatter`):
-
-  batch[i] = Σ_devices [row r_i lies here] x[r_i]         B n_0 numbers moved, never all the data
-
-A batch that does not divide over the axis is filled up with rows of weight 0. Its weights are whole
-on each device, so that S = Σ w_i moves nothing.
+The order of an epoch is that of one device, so a batch has rows from everywhere, which come from
+the devices that have them (see `transfer`). A batch that does not divide over the axis is filled
+up with rows of weight 0. Its weights are whole on each device, so that S = Σ w_i moves nothing.
 """
 
 from collections.abc import Callable
@@ -21,6 +16,7 @@ from jax.typing import DTypeLike
 from ffnn_jax.network import Params, at_least_float32, total
 from ffnn_jax.sharding.examples import Split
 from ffnn_jax.sharding.placement import DATA, Layout, axes_of, parameters_sharding
+from ffnn_jax.sharding.transfer import fetch
 
 
 class SplitBatches:
@@ -42,22 +38,27 @@ class SplitBatches:
         self.data, self.layout, self.parts = data, layout, parts
         if batches.shape[1] // parts % layout.data_size and mask is None:
             mask = jnp.ones(batches.shape, dtype)
+        rows = _cut(batches, parts, layout)
         if mask is not None:
             mask = _cut(mask, parts, layout)
-        self.every = (_cut(split.position(batches), parts, layout), mask)
+            rows = jnp.where(mask == 0, _from_all(split, layout, rows.shape), rows)
+        self.every = (split.position(rows), mask)
 
     def examples_of(self, step: Any) -> tuple[jax.Array, Any, Any]:
         """(x, y, weights) of one batch, weight 0 where it is filled up."""
         rows, share = step
-        x, y = fetch(self.layout, self.data[:2], rows)
-        weights = fetch(self.layout, self.data[2], rows, whole=True)
+        x, y, weights = fetch(self.layout, self.data, rows)
+        # XLA would split the mask as the weights are when they come, and gather both.
+        share, weights = jax.tree.map(self._whole, (share, weights))
         if share is not None:
             weights = share if weights is None else weights * share
         if not in_parts(self.layout, self.parts):
             x, y, weights = jax.tree.map(lambda t: jnp.squeeze(t, 0), (x, y, weights))
-        if weights is not None:  # whole on each device, so that their sum moves nothing
-            weights = jax.lax.with_sharding_constraint(weights, self.layout.sharding())
-        return x, y, weights
+        return x, y, jax.tree.map(self._whole, weights)
+
+    def _whole(self, t: jax.Array) -> jax.Array:
+        """On each device, so that the sum of weights moves nothing."""
+        return jax.lax.with_sharding_constraint(t, self.layout.sharding())
 
 
 def in_parts(layout: Layout, parts: int) -> bool:
@@ -76,43 +77,11 @@ def _cut(rows: jax.Array, parts: int, layout: Layout) -> jax.Array:
     return jnp.pad(rows, ((0, 0), (0, 0), (0, missing)))
 
 
-def fetch(layout: Layout, tree: Any, rows: jax.Array, *, whole: bool = False) -> Any:
-    """The rows at these positions (k, b) of arrays that are split over `data`, (k, b, …) each.
-
-    b is split over `data` in turn, or with `whole` all of it is on each device.
-    """
-    if layout.data_size == 1:
-        return jax.tree.map(lambda t: t.at[rows].get(mode="promise_in_bounds"), tree)
-    take = jax.shard_map(
-        _take_whole if whole else _take,
-        mesh=layout.auto,
-        in_specs=(PartitionSpec(DATA), PartitionSpec()),
-        out_specs=PartitionSpec() if whole else PartitionSpec(None, DATA),
-        axis_names=layout.free_axes,
-    )
-    return jax.tree.map(lambda t: take(t, rows), tree)
-
-
-def _take(t: jax.Array, rows: jax.Array) -> jax.Array:
-    """On one device: its part (k, b / D, …) of the rows, from all devices that have some."""
-    mine = _held(t, rows)
-    part = jax.lax.psum_scatter(mine, DATA, scatter_dimension=1, tiled=True)
-    return part.astype(t.dtype)
-
-
-def _take_whole(t: jax.Array, rows: jax.Array) -> jax.Array:
-    """On one device: the rows (k, b, …), from all devices that have some."""
-    return jax.lax.psum(_held(t, rows), DATA).astype(t.dtype)
-
-
-def _held(t: jax.Array, rows: jax.Array) -> jax.Array:
-    """Those of the rows that this device has, and 0 in place of the others; numbers in any case."""
-    slots = rows - jax.lax.axis_index(DATA) * t.shape[0]
-    here = (slots >= 0) & (slots < t.shape[0])
-    mine = t.at[jnp.where(here, slots, 0)].get(mode="promise_in_bounds")
-    mine = mine.astype(jnp.int8) if mine.dtype == bool else mine
-    here = here.reshape(*here.shape, *[1] * (mine.ndim - 2))
-    return jnp.where(here, mine, jnp.zeros_like(mine))
+def _from_all(split: Split, layout: Layout, shape: tuple[int, ...]) -> jax.Array:
+    """Row numbers to fill a batch up with: from one device, they would take rounds of their own."""
+    devices = layout.data_size
+    numbers = jnp.arange(shape[-1], dtype=jnp.int32) % devices * (split.rows // devices)
+    return jnp.broadcast_to(numbers, shape)
 
 
 class SplitParts:

@@ -100,25 +100,29 @@ def collectives(
     return tuple(_on_mesh(each, names, shape) for each in found if len(each.groups[0]) > 1)
 
 
-def totals(exchanges: Iterable[Collective]) -> dict[tuple[str, tuple[str, ...]], int]:
+def totals(
+    exchanges: Iterable[Collective], *, unknown: int | None = None
+) -> dict[tuple[str, tuple[str, ...]], int]:
     """Bytes by (kind, axes), over all the times that each runs.
 
     Args:
       exchanges: as from `collectives` or `expected_collectives`.
+      unknown: how often one is taken to run in a loop of unknown length.
 
     Returns:
-      Σ times · bytes of each kind along each set of axes.
+      Σ times · bytes of each kind along each set of axes that is not 0.
 
     Raises:
-      ValueError: one is in a loop of which it is not known how often it runs.
+      ValueError: one is in a loop of unknown length, and unknown is None.
     """
     found: dict[tuple[str, tuple[str, ...]], int] = {}
     for each in exchanges:
-        if each.times is None:
+        times = unknown if each.times is None else each.times
+        if times is None:
             raise ValueError(f"exchanges: {each.source!r} is in a loop of unknown length")
         key = each.kind, each.axes
-        found[key] = found.get(key, 0) + each.times * each.bytes
-    return found
+        found[key] = found.get(key, 0) + times * each.bytes
+    return {key: n for key, n in found.items() if n}
 
 
 def collectives_table(exchanges: Iterable[Collective]) -> str:
