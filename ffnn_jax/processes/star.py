@@ -8,7 +8,9 @@ A connection here is closed by the kernel when a process ends, however it ends: 
 every process that waits, within milliseconds.
 """
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from ffnn_jax.processes.link import Link, ProcessError, ready
@@ -23,11 +25,14 @@ class Star:
     Attributes:
       process_id: p.
       broken: whether a process was lost; nothing can be exchanged any more.
+      doing: what the program is at, in an error that it cannot raise itself.
+      ending: whether the program has come to its end.
     """
 
     def __init__(self, process_id: int, links: dict[int, Link]):
         """links[q] leads to process q."""
         self.process_id, self.links, self.broken = process_id, links, False
+        self.doing, self.ending = "the program", False
 
     def exchange(self, name: str, value: Any, timeout: float = TIMEOUT) -> list[Any]:
         """The values of all processes, in their order; all have to call this in the same order.
@@ -72,8 +77,16 @@ class Star:
                     return f"process {process} has ended or cannot be reached"
                 if said and "error" in said:
                     return said["error"]
-                return None
         return None
+
+    @contextlib.contextmanager
+    def at(self, name: str) -> Iterator[None]:
+        """What the program is at while this lasts."""
+        before, self.doing = self.doing, name
+        try:
+            yield
+        finally:
+            self.doing = before
 
     def leave(self, text: str = "") -> None:
         """Tells the others why, and closes."""

@@ -11,6 +11,7 @@ Step 2 stands before step 3 since JAX aborts a process whose coordinator, or pee
 
 import atexit
 import contextlib
+import faulthandler
 import os
 import sys
 from typing import Any
@@ -23,9 +24,11 @@ from ffnn_jax.processes.door import Door
 from ffnn_jax.processes.link import ProcessError
 from ffnn_jax.processes.roll import call_roll, split_address
 from ffnn_jax.processes.star import Star
+from ffnn_jax.processes.watch import flush, watch
 
 HEARTBEAT = 20  # s without a sign of life after which JAX takes a process for dead
 TIMEOUT = 300.0  # s, JAX's own
+LAST = 3.0  # s that the end may take after another process was lost
 
 _stars: list[Star] = []  # of this process: empty, or one; as there is one jax.distributed
 
@@ -87,6 +90,7 @@ def start_processes(
     engine.keep()
     _stars.append(star)
     atexit.register(_end)
+    watch(star)
 
 
 def star() -> Star | None:
@@ -138,12 +142,18 @@ def _who_is_who(
 def _end() -> None:
     """At exit, before JAX's own: waits for the others, unless this process or another has failed.
 
-    JAX would wait for the dead, and abort.
+    JAX would wait for the dead, and abort. And what it destroys at exit may wait for a collective
+    that never ends, with Python's lock held: after LAST seconds faulthandler, which needs no lock,
+    ends the process with status 1.
     """
     star = _stars[0]
+    star.ending = True
     if getattr(sys, "last_value", None) is not None:
         leave(type(sys.last_value).__name__)
     with contextlib.suppress(ProcessError):
         star.exchange("end", None, TIMEOUT)
         return
     engine.forget()
+    flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    faulthandler.dump_traceback_later(LAST, exit=True, file=nowhere)
