@@ -338,14 +338,8 @@ def test_two_train_as_one_and_a_dead_one_is_an_error_in_the_other(tmp_path, kill
     check_seen(seen)
 
 
-@pytest.mark.parametrize(
-    ("where", "words"),
-    [
-        ("call", "setup: process 1 has ended or cannot be reached, and what waits for it has not"),
-        ("exit", "next: process 1 has ended or cannot be reached; start all processes again"),
-    ],
-)
-def test_a_program_that_cannot_end_after_a_death_is_ended(tmp_path, where, words):
+@pytest.mark.parametrize(("where", "doing"), [("call", "setup"), ("exit", "next")])
+def test_a_program_that_cannot_end_after_a_death_is_ended(tmp_path, where, doing):
     port, worker = free_port(), ROOT / "tests" / "stuck_worker.py"
     with Pair(tmp_path, lambda process: (worker, port, process, where)) as pair:
         pair.until(lambda: all("waiting" in pair.said(p) for p in range(2)))
@@ -353,7 +347,9 @@ def test_a_program_that_cannot_end_after_a_death_is_ended(tmp_path, where, words
         status = pair.processes[0].wait(30)
         last = pair.said(0).strip().splitlines()[-1]
     assert status == 1, pair.said(0)  # JAX aborts: -6
-    assert last.startswith(f"ffnn_jax.processes.link.ProcessError: {words}"), pair.said(0)
+    assert (
+        f"link.ProcessError: {doing}: process 1 has ended or cannot be reached; start all" in last
+    )
 
 
 @functools.cache

@@ -59,7 +59,7 @@ class Star:
         try:
             self.links[0].send({"name": name, "value": value})
         except OSError:
-            self._fail(self._told(name) or lost(name, 0))
+            self._fail(self.told(name) or lost(name, 0))
         return self._answer(name, deadline, timeout)
 
     def reason(self, wait: float = 2.0) -> str | None:
@@ -137,8 +137,8 @@ class Star:
                 return said["values"]
         self._fail(f"{name}: process 0 did not answer in {timeout:g} s; {AGAIN}")
 
-    def _told(self, name: str) -> str | None:
-        """The last word of process 0, where it said one before it closed."""
+    def told(self, name: str) -> str | None:
+        """What is known of who is lost; the last word of process 0, where it said one."""
         reason = self.reason(0.1)
         return reason if reason is None or ":" in reason else f"{name}: {reason}; {AGAIN}"
 
