@@ -24,7 +24,7 @@ from ffnn_jax.checkpoint import Checkpoints
 from ffnn_jax.metrics import read_metrics
 from ffnn_jax.processes import Preempted, ProcessError, agree, exchange, from_first, start_processes
 from ffnn_jax.processes.door import Door
-from ffnn_jax.processes.link import Link
+from ffnn_jax.processes.link import Link, closed
 from ffnn_jax.processes.roll import call_roll
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -92,6 +92,15 @@ def test_a_collective_that_fails_asks_who_it_was(stars):
     assert stars[0].reason(0.05) is None
     stars[2].links[0].close()
     assert stars[0].reason() == "process 2 has ended or cannot be reached"
+
+
+def test_a_closed_connection_is_seen_and_what_came_is_left_to_be_received(stars):
+    assert closed(stars[0].links, 0.05) is None
+    stars[2].links[0].send({"n": 2})
+    assert closed(stars[0].links, 0.05) is None
+    stars[2].links[0].close()
+    assert closed(stars[0].links, 20.0) == 2
+    assert stars[0].links[2].receive() == {"n": 2}
 
 
 def test_processes_at_different_points(stars):
@@ -327,6 +336,20 @@ def test_two_train_as_one_and_a_dead_one_is_an_error_in_the_other(tmp_path, kill
     assert f"process {killed} has ended or cannot be reached; start all" in last
     seen = [json.loads((tmp_path / f"seen-{process}").read_text()) for process in range(2)]
     check_seen(seen)
+
+
+@pytest.mark.parametrize(("where", "doing"), [("call", "setup"), ("exit", "next")])
+def test_a_program_that_cannot_end_after_a_death_is_ended(tmp_path, where, doing):
+    port, worker = free_port(), ROOT / "tests" / "stuck_worker.py"
+    with Pair(tmp_path, lambda process: (worker, port, process, where)) as pair:
+        pair.until(lambda: all("waiting" in pair.said(p) for p in range(2)))
+        pair.processes[1].kill()
+        status = pair.processes[0].wait(30)
+        last = pair.said(0).strip().splitlines()[-1]
+    assert status == 1, pair.said(0)  # JAX aborts: -6
+    assert (
+        f"link.ProcessError: {doing}: process 1 has ended or cannot be reached; start all" in last
+    )
 
 
 @functools.cache

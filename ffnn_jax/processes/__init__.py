@@ -8,6 +8,7 @@ tried with two processes on CPU (jax 0.10.2 and 0.12.0, its time-outs set to 5 t
   a process does not come                  aborts the others                          time-out + 5 s
   kill -9 of a process, in a collective    JaxRuntimeError "Gloo … failed"            < 1 s
     and then, at the end of the survivor   waits for the dead, and aborts             heartbeats
+    or, two devices a process, sometimes   waits in the collective, and aborts        heartbeats
   kill -9 of process 0, the coordinator    aborts all others, mostly before the       0.1 s
                                            JaxRuntimeError is there
   an exception in one process              waits for the others at exit, which wait   time-out
@@ -23,6 +24,7 @@ An abort is `LOG(FATAL)` in jaxlib's client.h, in a thread of its own: no except
   door        the connection of JAX's client outlives the coordinator
   engine      after a failure JAX's client is not asked to say goodbye
   agreement   an error of a collective becomes a `ProcessError` that says who was lost
+  watch       a program that waits for the dead all the same is ended, with that error
   preemption  signals are noted, told, and acted on by all at the same step
 
 Only of a process that stops answering with its connections open JAX still tells, by its abort.

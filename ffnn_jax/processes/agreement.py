@@ -79,10 +79,11 @@ def peers(name: str) -> Iterator[None]:
     Raises:
       ProcessError: a collective failed since a process has ended or cannot be reached.
     """
+    ours = star()
     try:
-        yield
+        with contextlib.nullcontext() if ours is None else ours.at(name):
+            yield
     except jax.errors.JaxRuntimeError as error:
-        ours = star()
         if ours is None and not jax.distributed.is_initialized():
             raise
         reason = None if ours is None else ours.reason()

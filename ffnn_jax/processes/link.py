@@ -1,14 +1,16 @@
 """A connection between two processes: lines of JSON over TCP, and what is said when it breaks."""
 
 import json
+import select
 import selectors
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 LONGEST = 2**26  # bytes of one message
 SECONDS = 60.0  # in which a message is taken off our hands
+CLOSED = getattr(select, "POLLRDHUP", 0)  # POLLHUP and POLLERR are always looked for
 SILENCE = (5, 5, 3)  # s until a silent host is asked, s between questions, how many go unanswered
 
 
@@ -90,3 +92,20 @@ def ready(connections: Iterable[Any], deadline: float) -> list[Any]:
             selector.register(connection, selectors.EVENT_READ)
         events = selector.select(max(0.0, deadline - time.monotonic()))
     return [key.fileobj for key, _ in events]
+
+
+def closed(links: Mapping[int, Link], seconds: float) -> int | None:
+    """The process whose end of its connection has closed, as soon as one has; None after the time.
+
+    What has come is left to be received: another thread may be about to.
+
+    Args:
+      links: by the numbers of the processes they lead to.
+      seconds: to wait.
+    """
+    poll = select.poll()
+    numbers = {link.fileno(): process for process, link in links.items()}
+    for number in numbers:
+        poll.register(number, CLOSED)
+    events = poll.poll(1000 * seconds)
+    return numbers[events[0][0]] if events else None

@@ -8,7 +8,9 @@ A connection here is closed by the kernel when a process ends, however it ends: 
 every process that waits, within milliseconds.
 """
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from ffnn_jax.processes.link import Link, ProcessError, ready
@@ -23,11 +25,14 @@ class Star:
     Attributes:
       process_id: p.
       broken: whether a process was lost; nothing can be exchanged any more.
+      doing: what the program is at, in an error that it cannot raise itself.
+      ending: whether the program has come to its end.
     """
 
     def __init__(self, process_id: int, links: dict[int, Link]):
         """links[q] leads to process q."""
         self.process_id, self.links, self.broken = process_id, links, False
+        self.doing, self.ending = "the program", False
 
     def exchange(self, name: str, value: Any, timeout: float = TIMEOUT) -> list[Any]:
         """The values of all processes, in their order; all have to call this in the same order.
@@ -54,7 +59,7 @@ class Star:
         try:
             self.links[0].send({"name": name, "value": value})
         except OSError:
-            self._fail(self._told(name) or lost(name, 0))
+            self._fail(self.told(name) or lost(name, 0))
         return self._answer(name, deadline, timeout)
 
     def reason(self, wait: float = 2.0) -> str | None:
@@ -72,8 +77,16 @@ class Star:
                     return f"process {process} has ended or cannot be reached"
                 if said and "error" in said:
                     return said["error"]
-                return None
         return None
+
+    @contextlib.contextmanager
+    def at(self, name: str) -> Iterator[None]:
+        """What the program is at while this lasts."""
+        before, self.doing = self.doing, name
+        try:
+            yield
+        finally:
+            self.doing = before
 
     def leave(self, text: str = "") -> None:
         """Tells the others why, and closes."""
@@ -124,8 +137,8 @@ class Star:
                 return said["values"]
         self._fail(f"{name}: process 0 did not answer in {timeout:g} s; {AGAIN}")
 
-    def _told(self, name: str) -> str | None:
-        """The last word of process 0, where it said one before it closed."""
+    def told(self, name: str) -> str | None:
+        """What is known of who is lost; the last word of process 0, where it said one."""
         reason = self.reason(0.1)
         return reason if reason is None or ":" in reason else f"{name}: {reason}; {AGAIN}"
 

@@ -4,7 +4,8 @@
   2. roll call: process 0 waits for all, and compares what has to be the same; who does not come,
      or comes with another version, is named in one line in every process
   3. `jax.distributed.initialize`, which joins the devices (CPU: gloo, GPU: NCCL)
-  4. at exit all wait for each other, unless one has failed
+  4. a thread watches the connections
+  5. at exit all wait for each other, unless one has failed
 
 Step 2 stands before step 3 since JAX aborts a process whose coordinator, or peer, does not come.
 """
@@ -23,6 +24,7 @@ from ffnn_jax.processes.door import Door
 from ffnn_jax.processes.link import ProcessError
 from ffnn_jax.processes.roll import call_roll, split_address
 from ffnn_jax.processes.star import Star
+from ffnn_jax.processes.watch import hurry, watch
 
 HEARTBEAT = 20  # s without a sign of life after which JAX takes a process for dead
 TIMEOUT = 300.0  # s, JAX's own
@@ -45,8 +47,11 @@ def start_processes(
     Slurm, Open MPI, Kubernetes or a TPU pod, and JAX_COORDINATOR_ADDRESS.
 
     A process that dies is an error in the others: `fit` raises `ProcessError`, and the program
-    ends as it does with any error, with no wait for the dead. A host that falls silent, with its
-    connections open, is noticed by JAX itself, which ends the other processes after 20 s.
+    ends as it does with any error, with no wait for the dead. Where it does not get that far since
+    what it waits for never ends, or does something else meanwhile, it is ended after 5 s, with the
+    error on stderr and exit status 1: JAX would abort it some seconds later. A host that falls
+    silent, with its connections open, is noticed by JAX itself, which ends the other processes
+    after 20 s.
 
     Args:
       coordinator: "host:port" of process 0; the port has to be free there.
@@ -87,6 +92,7 @@ def start_processes(
     engine.keep()
     _stars.append(star)
     atexit.register(_end)
+    watch(star)
 
 
 def star() -> Star | None:
@@ -132,7 +138,7 @@ def _who_is_who(
     return str(coordinator), number, process
 
 
-# 4. The end --------------------------------------------------------------------------------------
+# 5. The end --------------------------------------------------------------------------------------
 
 
 def _end() -> None:
@@ -141,9 +147,11 @@ def _end() -> None:
     JAX would wait for the dead, and abort.
     """
     star = _stars[0]
+    star.ending = True
     if getattr(sys, "last_value", None) is not None:
         leave(type(sys.last_value).__name__)
     with contextlib.suppress(ProcessError):
         star.exchange("end", None, TIMEOUT)
         return
     engine.forget()
+    hurry()
