@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 NAMES = ("preemption_sync_manager", "client", "service")
+_held: list[Any] = []  # by the frame of a thread that never ends, too
 
 
 def find_cluster(
@@ -39,18 +40,22 @@ def keep() -> None:
     """
     from jax._src.distributed import global_state
 
-    held = [getattr(global_state, name) for name in NAMES]
-    threading.Thread(target=_hold, args=(held,), daemon=True, name="ffnn_jax end").start()
+    _held.extend(getattr(global_state, name) for name in NAMES)
+    threading.Thread(target=_hold, args=(_held,), daemon=True, name="ffnn_jax end").start()
 
 
 def forget() -> None:
     """Lets the process end although others have died.
 
     At exit JAX waits for all processes to end, and aborts where one does not: here it finds
-    nothing to wait for.
+    nothing to wait for. And the client of the devices, destroyed, waits for its threads, of which
+    one may be in a collective that does not fail (two devices a process, jax 0.10.2): it is kept.
     """
+    from jax._src import xla_bridge
     from jax._src.distributed import global_state
 
+    if has_begun():
+        _held.extend(xla_bridge.backends().values())
     for name in NAMES:
         setattr(global_state, name, None)
 

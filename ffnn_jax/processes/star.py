@@ -79,6 +79,11 @@ class Star:
                     return said["error"]
         return None
 
+    def told(self, name: str) -> str | None:
+        """What is known of who is lost; the last word of process 0, where it said one."""
+        reason = self.reason(0.1)
+        return reason if reason is None or ":" in reason else f"{name}: {reason}; {AGAIN}"
+
     @contextlib.contextmanager
     def at(self, name: str) -> Iterator[None]:
         """What the program is at while this lasts."""
@@ -136,11 +141,6 @@ class Star:
                     self._fail(said["error"])
                 return said["values"]
         self._fail(f"{name}: process 0 did not answer in {timeout:g} s; {AGAIN}")
-
-    def told(self, name: str) -> str | None:
-        """What is known of who is lost; the last word of process 0, where it said one."""
-        reason = self.reason(0.1)
-        return reason if reason is None or ":" in reason else f"{name}: {reason}; {AGAIN}"
 
     def _fail(self, text: str) -> NoReturn:
         self.leave(text)
