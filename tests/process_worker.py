@@ -44,9 +44,19 @@ def main(port: str, process: int, folder: pathlib.Path) -> None:
     def said(call, *arguments, **options):
         try:
             call(*arguments, **options)
-        except (ProcessError, ValueError) as error:
+        except (ProcessError, TypeError, ValueError) as error:
             return f"{type(error).__name__}: {error}"
         return "nothing"
+
+    P = jax.P
+    split = tuple(ffnn.Layer(P(None, "data"), P()) for _ in net.sizes[1:])  # ZeRO
+    state = ffnn.init_state(net, optimizer, jax.random.key(0), mesh=mesh, placement=split)
+    keys = jax.make_array_from_callback(
+        (2,), jax.NamedSharding(mesh, P("data")), lambda i: jax.random.split(jax.random.key(1))[i]
+    )
+
+    def save(name, params):
+        ffnn.save(folder / f"{name}-{process}.npz", net, params)
 
     bad = np.where(process * (np.arange(len(x))[:, None] == 3), np.nan, x)
     result = fit(x, 5)
@@ -59,6 +69,10 @@ def main(port: str, process: int, folder: pathlib.Path) -> None:
         "values": said(fit, bad, 5),
         "key": said(fit, x, 5, seed=process),
     }
+    save("fit", result.params)
+    seen["split"] = said(save, "split", state.params)
+    save("gathered", ffnn.gathered(state.params))
+    seen["keys"] = jax.random.key_data(ffnn.gathered(keys)).tolist()
     (folder / f"seen-{process}").write_text(json.dumps(seen))
     fit(x, 10**6, on_epochs=lambda records, _: print(records[-1]["epoch"], flush=True))
 

@@ -336,6 +336,7 @@ def test_two_train_as_one_and_a_dead_one_is_an_error_in_the_other(tmp_path, kill
     assert f"process {killed} has ended or cannot be reached; start all" in last
     seen = [json.loads((tmp_path / f"seen-{process}").read_text()) for process in range(2)]
     check_seen(seen)
+    check_files(tmp_path, seen)
 
 
 @pytest.mark.parametrize(("where", "doing"), [("call", "setup"), ("exit", "next")])
@@ -383,6 +384,25 @@ def check_seen(seen):
     assert seen[0]["accuracy"] == one.history.validation_accuracy.tolist()
     for ours, leaf in zip(seen[0]["params"], jax.tree.leaves(one.params), strict=True):
         np.testing.assert_allclose(ours, leaf, rtol=1e-4, atol=1e-5)
+
+
+def check_files(folder, seen):
+    """Of parameters that every process has, and of those that were split and then gathered."""
+    for process in range(2):
+        net, params = ffnn.load(folder / f"fit-{process}.npz")
+        for ours, leaf in zip(seen[process]["params"], jax.tree.leaves(params), strict=True):
+            np.testing.assert_array_equal(np.asarray(ours, np.float32), leaf)
+        _, params = ffnn.load(folder / f"gathered-{process}.npz")
+        expected = ffnn.init(net, jax.random.key(0))
+        jax.tree.map(np.testing.assert_array_equal, params, expected)
+        assert seen[process]["split"] == (
+            "TypeError: W_1: expected an array that is whole in this process, got one that is split "
+            "over processes; ffnn_jax.gathered(tree), called in all of them, makes it whole"
+        )
+        assert (
+            seen[process]["keys"]
+            == jax.random.key_data(jax.random.split(jax.random.key(1))).tolist()
+        )
 
 
 def test_the_command_is_told_to_end_and_goes_on_with_one_process(tmp_path):
