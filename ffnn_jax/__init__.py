@@ -12,7 +12,8 @@ Training: init_state, train_step, train_epoch, fit, gradient_descent; fit_many f
 once; stream_epoch and stream_blocks for data larger than memory, from a Stream. Beside it losses
 (huber, quantile, smoothed_cross_entropy), penalized, max_norm, class_weights, find_learning_rate.
 Many devices and hosts: a mesh= for each of these and placement, the rule of what lives where;
-start_processes; collectives and expected_collectives, what is moved. ShardedCheckpoints; gathered, whole arrays of what is split.
+start_processes; collectives and expected_collectives, what is moved. ShardedCheckpoints; gathered,
+what is split as whole arrays.
 Looking at what was learned: input_gradients, unit_statistics, reliability, fit_temperature, and
 write_report for a page of all of it.
 Files: save and load, Checkpoints to go on from, append_metrics; read_csv, and load_model for what

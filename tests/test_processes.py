@@ -396,8 +396,8 @@ def check_files(folder, seen):
         expected = ffnn.init(net, jax.random.key(0))
         jax.tree.map(np.testing.assert_array_equal, params, expected)
         assert seen[process]["split"] == (
-            "TypeError: W_1: expected an array that is whole in this process, got one that is split "
-            "over processes; ffnn_jax.gathered(tree), called in all of them, makes it whole"
+            "TypeError: W_1: expected an array that is whole in this process, got one that is "
+            "split over processes; ffnn_jax.gathered(tree), called in all of them, makes it whole"
         )
         assert (
             seen[process]["keys"]
