@@ -90,7 +90,12 @@ from ffnn_jax.recipe import TrainState
 from ffnn_jax.report import write_report
 from ffnn_jax.saliency import input_gradients
 from ffnn_jax.sharding.arithmetic import expected_collectives
-from ffnn_jax.sharding.collectives import Collective, collectives, collectives_table
+from ffnn_jax.sharding.collectives import (
+    Collective,
+    collective_totals,
+    collectives,
+    collectives_table,
+)
 from ffnn_jax.sharding.host_arrays import gathered
 from ffnn_jax.sharding.placement import placement
 from ffnn_jax.streaming import Stream, StreamBlock, StreamError, stream_blocks, stream_epoch
@@ -144,6 +149,7 @@ __all__ = [
     "check_rules",
     "class_weights",
     "clipped_gradients",
+    "collective_totals",
     "collectives",
     "collectives_table",
     "compare_gradients",

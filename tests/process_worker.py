@@ -36,9 +36,8 @@ def main(port: str, process: int, folder: pathlib.Path) -> None:
             optimizer=optimizer,
             batch_size=32,
             epochs=epochs,
-            validation=(x, y),
             mesh=mesh,
-            **options,
+            **{"validation": (x, y), **options},
         )
 
     def said(call, *arguments, **options):
@@ -67,6 +66,8 @@ def main(port: str, process: int, folder: pathlib.Path) -> None:
         "agree": said(agree, "setup", {"same": 1, "width": [4, 5][process]}),
         "first": from_first(f"process {process}"),
         "values": said(fit, bad, 5),
+        "validation": said(fit, x, 5, validation=[(x, y), None][process]),
+        "weights": said(fit, x, 5, weights=[None, np.ones(len(x), np.float32)][process]),
         "key": said(fit, x, 5, seed=process),
     }
     save("fit", result.params)

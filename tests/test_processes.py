@@ -368,7 +368,7 @@ def fit_alone():
 
 
 def check_seen(seen):
-    for name in ("loss", "accuracy", "params", "agree", "first", "key"):
+    for name in ("loss", "accuracy", "params", "agree", "first", "key", "validation", "weights"):
         assert seen[0][name] == seen[1][name], name
     assert seen[0]["first"] == "process 0"
     assert seen[0]["agree"] == (
@@ -377,6 +377,11 @@ def check_seen(seen):
     assert (
         "the processes differ in key: process 0 has [0, 0], process 1 has [0, 1]" in seen[0]["key"]
     )
+    assert seen[0]["validation"] == (
+        "ProcessError: fit: the processes differ in validation x: process 0 has \"float32 ['N', 4]\""
+        ', process 1 has "none"'
+    )
+    assert 'differ in weights: process 0 has "none", process 1 has' in seen[0]["weights"]
     assert seen[1]["values"].startswith("ValueError: x: expected finite numbers, got nan at [3, 0]")
     assert seen[0]["values"] == f"ProcessError: fit: process 1 has a {seen[1]['values']}"
     one = fit_alone()
@@ -393,7 +398,7 @@ def check_files(folder, seen):
         for ours, leaf in zip(seen[process]["params"], jax.tree.leaves(params), strict=True):
             np.testing.assert_array_equal(np.asarray(ours, np.float32), leaf)
         _, params = ffnn.load(folder / f"gathered-{process}.npz")
-        expected = ffnn.init(net, jax.random.key(0))
+        expected = ffnn.init_state(net, optax.sgd(0.05), jax.random.key(0)).params
         jax.tree.map(np.testing.assert_array_equal, params, expected)
         assert seen[process]["split"] == (
             "TypeError: W_1: expected an array that is whole in this process, got one that is "
