@@ -378,8 +378,8 @@ def check_seen(seen):
         "the processes differ in key: process 0 has [0, 0], process 1 has [0, 1]" in seen[0]["key"]
     )
     assert seen[0]["validation"] == (
-        "ProcessError: fit: the processes differ in validation x: process 0 has \"float32 ['N', 4]\""
-        ', process 1 has "none"'
+        "ProcessError: fit: the processes differ in validation x: "
+        'process 0 has "float32 [\'N\', 4]", process 1 has "none"'
     )
     assert 'differ in weights: process 0 has "none", process 1 has' in seen[0]["weights"]
     assert seen[1]["values"].startswith("ValueError: x: expected finite numbers, got nan at [3, 0]")

@@ -59,8 +59,8 @@ def expected_collectives(
 
     Returns:
       A `Collective` for each quantity. XLA joins those that can wait for each other, so compare
-      their `collective_totals`. Rows of more rounds than one, of which it depends on the draw whether there
-      are any, have None for `times`.
+      their `collective_totals`. Rows of more rounds than one, of which it depends on the draw
+      whether there are any, have None for `times`.
 
     Raises:
       TypeError: net is no Network, mesh no mesh, placement no tuple of Layer, dtype not floating.
