@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.experimental import multihost_utils
 
 from ffnn_jax import checks
 from ffnn_jax.processes import peers
@@ -62,4 +61,6 @@ def _whole(value: Any) -> Any:
         return jax.random.wrap_key_data(jnp.asarray(words), impl=jax.random.key_impl(value))
     if value.is_fully_addressable or value.is_fully_replicated:
         return np.asarray(value)
+    from jax.experimental import multihost_utils
+
     return np.asarray(multihost_utils.process_allgather(value, tiled=True))
