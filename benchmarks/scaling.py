@@ -32,7 +32,7 @@ from throughput import begin, put_out
 import ffnn_jax as ffnn
 from ffnn_jax.processes import start_processes
 from ffnn_jax.sharding.arithmetic import expected_collectives
-from ffnn_jax.sharding.collectives import collectives, collectives_table, totals
+from ffnn_jax.sharding.collectives import collective_totals, collectives, collectives_table
 from ffnn_jax.sharding.placement import placement
 
 FULL = ((512, 1024, 1024, 10), 512)  # sizes, batch
@@ -125,7 +125,8 @@ def measure(net, shape: tuple[int, int], one: Training | None, batch: int, round
         "examples_per_s": batch / statistics.median(times[1:]),
         "of_best": statistics.median(ratios) if ratios else None,
         "sent_bytes_a_step": round(sum(e.sent * (e.times or 0) for e in moved) / STEPS),
-        "as_expected": totals(moved, unknown=1) == totals(expected, unknown=1),
+        "as_expected": collective_totals(moved, unknown=1)
+        == collective_totals(expected, unknown=1),
         "table": collectives_table(moved),
         "state_bytes": many.held(),
         "temp_bytes": many.compiled.memory_analysis().temp_size_in_bytes,

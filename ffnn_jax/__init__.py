@@ -12,7 +12,8 @@ Training: init_state, train_step, train_epoch, fit, gradient_descent; fit_many f
 once; stream_epoch and stream_blocks for data larger than memory, from a Stream. Beside it losses
 (huber, quantile, smoothed_cross_entropy), penalized, max_norm, class_weights, find_learning_rate.
 Many devices and hosts: a mesh= for each of these and placement, the rule of what lives where;
-start_processes; collectives and expected_collectives, what is moved. ShardedCheckpoints.
+start_processes; collectives and expected_collectives, what is moved. ShardedCheckpoints; gathered,
+what is split as whole arrays.
 Looking at what was learned: input_gradients, unit_statistics, reliability, fit_temperature, and
 write_report for a page of all of it.
 Files: save and load, Checkpoints to go on from, append_metrics; read_csv, and load_model for what
@@ -89,7 +90,13 @@ from ffnn_jax.recipe import TrainState
 from ffnn_jax.report import write_report
 from ffnn_jax.saliency import input_gradients
 from ffnn_jax.sharding.arithmetic import expected_collectives
-from ffnn_jax.sharding.collectives import Collective, collectives, collectives_table
+from ffnn_jax.sharding.collectives import (
+    Collective,
+    collective_totals,
+    collectives,
+    collectives_table,
+)
+from ffnn_jax.sharding.host_arrays import gathered
 from ffnn_jax.sharding.placement import placement
 from ffnn_jax.streaming import Stream, StreamBlock, StreamError, stream_blocks, stream_epoch
 from ffnn_jax.tabular import Model, TableError, load_model, read_csv, read_table
@@ -142,6 +149,7 @@ __all__ = [
     "check_rules",
     "class_weights",
     "clipped_gradients",
+    "collective_totals",
     "collectives",
     "collectives_table",
     "compare_gradients",
@@ -153,6 +161,7 @@ __all__ = [
     "fit_many",
     "fit_temperature",
     "forward",
+    "gathered",
     "gradient_descent",
     "gradient_noise_scale",
     "gradients",

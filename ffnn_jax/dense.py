@@ -49,7 +49,10 @@ def dense(
       a, (*batch, n_k), the dtype of W and b.
     """
     tiny = 0 if plain else TINY
-    Wh = product(h, W, ((h.ndim - 1,), (1,)), W.dtype, compute_dtype, tiny)
+    to = _home_of_a(W, h)
+    Wh = product(h, W, ((h.ndim - 1,), (1,)), W.dtype, compute_dtype, tiny, to)
+    if to is not None and jax.typeof(b).sharding.spec not in (jax.P(None), jax.P(to.spec[-1])):
+        b = jax.sharding.reshard(b, jax.sharding.NamedSharding(to.mesh, jax.P(to.spec[-1])))
     return Wh + jax.lax.expand_dims(b, range(h.ndim - 1))
 
 
@@ -109,6 +112,28 @@ def _home(primal: jax.Array, *others: jax.Array) -> jax.sharding.NamedSharding |
         if mesh.explicit_axes:
             return jax.sharding.NamedSharding(mesh, spec)
     return None
+
+
+def _home_of_a(W: jax.Array, h: jax.Array) -> jax.sharding.NamedSharding | None:
+    """Where W h lives: its examples where those of h do, its units where the rows of W do.
+
+    None where no mesh has Explicit axes. Where the columns of W are split it is a sum over devices,
+    and JAX has to be told where that goes. An axis that splits the examples cannot split the units
+    too, as where W is split over `data`: they are then whole.
+    """
+    home = _home(h, W)
+    if home is None:
+        return None
+    *batch, _ = jax.typeof(h).sharding.spec
+    units = jax.typeof(W).sharding.spec[0]
+    taken = {axis for entry in batch for axis in _axes(entry)}
+    spec = jax.P(*batch, None if taken & {*_axes(units)} else units)
+    return jax.sharding.NamedSharding(home.mesh, spec)
+
+
+def _axes(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The mesh axes of one entry of a PartitionSpec."""
+    return (entry,) if isinstance(entry, str) else entry or ()
 
 
 def product(

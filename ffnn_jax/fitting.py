@@ -121,7 +121,8 @@ def fit(
       data: (x, y): x (N, n_0); y as for `loss`, N examples.
       optimizer: any optax optimizer, its rate a number or a schedule; a new optimizer object is a
         new compilation, which for little data takes longer than all the rest.
-      batch_size: B, 1 ≤ B ≤ N; a last batch that is shorter counts like the others.
+      batch_size: B, 1 ≤ B ≤ N, and at least as many as the axis data of a mesh has devices; a last
+        batch that is shorter counts like the others.
       epochs: how many passes over the data.
       key: a PRNG key for the starting parameters and the order of the data; or
       state: where to go on from, the `.state` of an earlier result or from `init_state`.
@@ -197,11 +198,12 @@ def fit(
         if validation is not None:
             validation = check_dataset("validation", net, validation, None, dtype)
     if layout is not None and is_joint(layout):
+        seen = dict(zip(("validation x", "validation y"), validation or (None, None), strict=True))
         agree_on(
             "fit",
             net,
             layout,
-            (x, y, weights, validation),
+            {"x": x, "y": y, "weights": weights, **seen},
             batch_size=batch_size,
             epochs=epochs,
             accumulate=accumulate,

@@ -59,7 +59,8 @@ def input_gradients(
         grad_a_L = outputs.grad_a(net.output, network.loss_of(net), kept[-1], y)
     else:
         yhat = OUTPUTS[net.output].value(kept[-1])
-        grad_yhat = jnp.zeros_like(yhat).at[..., output].set(1)  # e_j
+        e_j = jax.nn.one_hot(output, net.sizes[-1], dtype=yhat.dtype)
+        grad_yhat = jnp.ones_like(yhat) * jax.lax.expand_dims(e_j, range(yhat.ndim - 1))
         grad_a_L = OUTPUTS[net.output].pullback(yhat, grad_yhat)
     return sweep(net, params, h_0, kept, grad_a_L).h[0]
 

@@ -36,17 +36,26 @@ def main(port: str, process: int, folder: pathlib.Path) -> None:
             optimizer=optimizer,
             batch_size=32,
             epochs=epochs,
-            validation=(x, y),
             mesh=mesh,
-            **options,
+            **{"validation": (x, y), **options},
         )
 
     def said(call, *arguments, **options):
         try:
             call(*arguments, **options)
-        except (ProcessError, ValueError) as error:
+        except (ProcessError, TypeError, ValueError) as error:
             return f"{type(error).__name__}: {error}"
         return "nothing"
+
+    P = jax.P
+    split = tuple(ffnn.Layer(P(None, "data"), P()) for _ in net.sizes[1:])  # ZeRO
+    state = ffnn.init_state(net, optimizer, jax.random.key(0), mesh=mesh, placement=split)
+    keys = jax.make_array_from_callback(
+        (2,), jax.NamedSharding(mesh, P("data")), lambda i: jax.random.split(jax.random.key(1))[i]
+    )
+
+    def save(name, params):
+        ffnn.save(folder / f"{name}-{process}.npz", net, params)
 
     bad = np.where(process * (np.arange(len(x))[:, None] == 3), np.nan, x)
     result = fit(x, 5)
@@ -57,8 +66,14 @@ def main(port: str, process: int, folder: pathlib.Path) -> None:
         "agree": said(agree, "setup", {"same": 1, "width": [4, 5][process]}),
         "first": from_first(f"process {process}"),
         "values": said(fit, bad, 5),
+        "validation": said(fit, x, 5, validation=[(x, y), None][process]),
+        "weights": said(fit, x, 5, weights=[None, np.ones(len(x), np.float32)][process]),
         "key": said(fit, x, 5, seed=process),
     }
+    save("fit", result.params)
+    seen["split"] = said(save, "split", state.params)
+    save("gathered", ffnn.gathered(state.params))
+    seen["keys"] = jax.random.key_data(ffnn.gathered(keys)).tolist()
     (folder / f"seen-{process}").write_text(json.dumps(seen))
     fit(x, 10**6, on_epochs=lambda records, _: print(records[-1]["epoch"], flush=True))
 

@@ -11,7 +11,12 @@ from jax.sharding import PartitionSpec as P
 import ffnn_jax as ffnn
 from ffnn_jax.sharding import hlo
 from ffnn_jax.sharding.arithmetic import expected_collectives
-from ffnn_jax.sharding.collectives import Collective, collectives, collectives_table, totals
+from ffnn_jax.sharding.collectives import (
+    Collective,
+    collective_totals,
+    collectives,
+    collectives_table,
+)
 
 # The reader, on text -----------------------------------------------------------------------------
 
@@ -206,10 +211,12 @@ def test_an_epoch_moves_what_its_layout_must(name):
     shape, placement = LAYOUTS[name]
     mesh = mesh_of(shape)
     found = exchanges_of_an_epoch(mesh, placement)
-    assert totals(found) == totals(expected_collectives(NET, mesh, placement, 64, steps=2))
+    assert collective_totals(found) == collective_totals(
+        expected_collectives(NET, mesh, placement, 64, steps=2)
+    )
     if "x model" in name:
         autodiff = exchanges_of_an_epoch(mesh, placement, objective=ffnn.loss_autodiff)
-        assert totals(found) == totals(autodiff)
+        assert collective_totals(found) == collective_totals(autodiff)
         assert len(found) <= len(autodiff)
 
 
@@ -219,7 +226,7 @@ def test_explicit_axes_weights_and_a_batch_that_does_not_divide():
     weights = np.ones(124, np.float32)
     found = exchanges_of_an_epoch(mesh, placement, batch_size=62, weights=weights)
     expected = expected_collectives(NET, mesh, placement, 62, weighted=True, steps=2)
-    assert totals(found) == totals(expected)
+    assert collective_totals(found) == collective_totals(expected)
     assert ("all-to-all", 64 * 32 * 4) in {(each.kind, each.bytes) for each in found}
 
 
@@ -229,7 +236,9 @@ def test_rows_of_a_large_batch():
     found = exchanges_of_an_epoch(mesh, placement, batch_size=512)
     expected = expected_collectives(NET, mesh, placement, 512, steps=2)
     for rounds in (0, 1):
-        assert totals(found, unknown=rounds) == totals(expected, unknown=rounds)
+        assert collective_totals(found, unknown=rounds) == collective_totals(
+            expected, unknown=rounds
+        )
     rows = [(each.bytes, each.times) for each in found if each.kind == "all-to-all"]
     assert sum(times is None for _, times in rows) == len(rows) // 2
     assert {n for n, _ in rows} == {4 * 59 * 32 * 4, 4 * 59 * 4}
@@ -240,7 +249,7 @@ def test_the_gradient_of_a_batch_in_parts_is_summed_once_a_step():
     mesh, placement = mesh_of((4, 1)), (WHOLE,) * 3
     found = exchanges_of_an_epoch(mesh, placement, accumulate=2)
     numbers = sum(m * n + m for n, m in zip(NET.sizes, NET.sizes[1:], strict=False)) + 1
-    assert totals(found)["all-reduce", ("data",)] == 2 * 4 * numbers
+    assert collective_totals(found)["all-reduce", ("data",)] == 2 * 4 * numbers
     assert all(each.times == 2 for each in found)
 
 
@@ -255,8 +264,10 @@ def test_arithmetic_by_hand():
     over_model = {each.source: each.bytes for each in moved if each.axes == ("model",)}
     assert over_model == {"a_2": 3 * 4 * 2, "a_4": 3 * 2 * 2, "∇h_2": 3 * 4 * 2}
     here = (4 * 6 + 4) + (4 * 4 + 4) + (4 * 4 + 4) + (2 * 4 + 2) + 1
-    assert totals(moved)["all-to-all", ("data",)] == 3 * 2 * 12 * (6 + 2)  # rows of x and y
-    assert totals(moved)["all-reduce", ("data",)] == 3 * 2 * here
+    assert collective_totals(moved)["all-to-all", ("data",)] == 3 * 2 * 12 * (
+        6 + 2
+    )  # rows of x and y
+    assert collective_totals(moved)["all-reduce", ("data",)] == 3 * 2 * here
     assert {each.times for each in moved} == {3}
     assert {each.devices for each in moved} == {2, 4}
 
@@ -299,19 +310,33 @@ def test_bad_input():
         expected_collectives(NET, mesh, (WHOLE, P(), WHOLE), 8)
     with pytest.raises(ValueError, match="batch_size"):
         expected_collectives(NET, mesh, whole, 0)
+    with pytest.raises(TypeError, match="exchanges: expected each a Collective, got"):
+        collective_totals([1])
+    with pytest.raises(ValueError, match="unknown: expected"):
+        collective_totals([], unknown=-1)
     with pytest.raises(ValueError, match="in a loop of unknown length"):
-        totals([Collective("all-reduce", ("data",), 4, 2, None, "sum")])
-    assert totals([Collective("all-reduce", ("data",), 4, 2, None, "sum")], unknown=3) == {
-        ("all-reduce", ("data",)): 12
-    }
+        collective_totals([Collective("all-reduce", ("data",), 4, 2, None, "sum")])
+    assert collective_totals(
+        [Collective("all-reduce", ("data",), 4, 2, None, "sum")], unknown=3
+    ) == {("all-reduce", ("data",)): 12}
 
 
 @pytest.mark.parametrize(
     ("placement", "message"),
     [
-        ((ROWS, WHOLE, WHOLE), "layer 1 rows and the next whole"),
-        ((WHOLE, COLUMNS, WHOLE), "layer 1 whole and the next columns"),
-        ((COLUMNS, WHOLE, WHOLE), "layer 1 by rows"),
+        ((ROWS, WHOLE, WHOLE), "layer 1 by rows and layer 2 whole of 3"),
+        ((WHOLE, COLUMNS, WHOLE), "layer 1 whole and layer 2 by columns"),
+        ((COLUMNS, WHOLE, WHOLE), "got layer 1 by columns of 3 layers"),
+        ((ffnn.Layer(P("data", "model"), P()),) * 3, "got layer 1 by columns of 3 layers. What"),
+        ((WHOLE, WHOLE, ROWS), "got layer 3 by rows of 3 layers"),
+        (
+            (WHOLE, ffnn.Layer(P("rows"), P()), WHOLE),
+            r"placement\[1\].W: expected axes of the mesh",
+        ),
+        (
+            (ffnn.Layer(P(), P("data", "data")), WHOLE, WHOLE),
+            r"placement\[0\].b: expected at most 1",
+        ),
         ((ffnn.Layer(P("model"), P()), COLUMNS, WHOLE), "b split over model as the rows"),
         ((ffnn.Layer(P(None, "model"), P("model")), *[WHOLE] * 2), "b split over model as"),
     ],

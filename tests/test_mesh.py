@@ -208,3 +208,60 @@ def test_data_and_model_split(axis_type, layers, g):
         assert_close(on_host(found), expected, 5e-6)
         for k in range(3) if axis_type == AxisType.Explicit else ():  # Auto: XLA decides
             assert found[0][k].W.sharding.is_equivalent_to(params[k].W.sharding, 2)
+
+
+PAIRS = (ffnn.Layer(P("model", None), P("model")), ffnn.Layer(P(None, "model"), P()))
+OVER_DATA = (ffnn.Layer(P("data", None), P("data")), ffnn.Layer(P(None, "data"), P()))
+
+
+@pytest.mark.parametrize(
+    ("layers", "spec"),
+    [(PAIRS, P()), (PAIRS, P("data")), (OVER_DATA, P("data"))],
+    ids=["pairs, rows whole", "pairs", "ZeRO"],
+)
+def test_columns_of_W_split_on_explicit_axes(layers, spec):
+    """A mesh as `jax.make_mesh` makes it, parameters as `fit` hands them back, and no mesh=."""
+    net = NETWORKS[0]
+    point = examples(net, batch=(8,))
+    mesh = jax.make_mesh((2, 2), ("data", "model"), axis_types=(AxisType.Explicit,) * 2)
+    homes = jax.tree.map(
+        partial(NamedSharding, mesh),
+        (*layers, ffnn.Layer(P(), P())),
+        is_leaf=lambda leaf: isinstance(leaf, P),
+    )
+    x, y, w = jax.device_put(point[1:], NamedSharding(mesh, spec))
+    placed = point._replace(params=jax.device_put(point.params, homes), x=x, y=y)
+    assert_close(on_host(all_values(net, placed)), on_host(all_values(net, point)), 5e-6)
+    expected = on_host(gradients(ffnn.loss_autodiff, net, point, point.weights))
+    for loss in LOSSES.values():
+        found = gradients(loss, net, placed, w)
+        assert_close(on_host(found), expected, 5e-6)
+        for grad, home in zip(jax.tree.leaves(found[0]), jax.tree.leaves(homes), strict=True):
+            assert grad.sharding.is_equivalent_to(home, grad.ndim)
+
+
+def all_values(net, point):
+    """What is computed from parameters, each as it is called, with no mesh and no jit around it."""
+    params, x, y = point[:3]
+    return (
+        ffnn.apply(net, params, x),
+        ffnn.forward(net, params, x),
+        ffnn.loss(net, params, x, y),
+        ffnn.input_gradients(net, params, x, y=y),
+        ffnn.input_gradients(net, params, x, output=1),
+    )
+
+
+def test_an_epoch_from_parameters_on_explicit_axes():
+    """`train_epoch` without mesh=, from what a fit on a mesh gave."""
+    net, mesh = ffnn.Network((4, 8, 3), output="softmax"), jax.make_mesh((2, 2), ("data", "model"))
+    draw, optimizer = np.random.default_rng(0), optax.sgd(0.1)
+    x, y = draw.standard_normal((16, 4)).astype(np.float32), draw.integers(0, 3, 16)
+    with jax.numpy_dtype_promotion("standard"):  # optax promotes
+        alone = ffnn.init_state(net, optimizer, jax.random.key(0))
+        state = ffnn.init_state(net, optimizer, jax.random.key(0), mesh=mesh, placement=PAIRS)
+        expected, found = (
+            ffnn.train_epoch(net, optimizer, state, x, y, batch_size=8) for state in (alone, state)
+        )
+    found, expected = (on_host((state.params, losses)) for state, losses in (found, expected))
+    assert_close(found, expected, 5e-6)

@@ -336,6 +336,7 @@ def test_two_train_as_one_and_a_dead_one_is_an_error_in_the_other(tmp_path, kill
     assert f"process {killed} has ended or cannot be reached; start all" in last
     seen = [json.loads((tmp_path / f"seen-{process}").read_text()) for process in range(2)]
     check_seen(seen)
+    check_files(tmp_path, seen)
 
 
 @pytest.mark.parametrize(("where", "doing"), [("call", "setup"), ("exit", "next")])
@@ -367,7 +368,7 @@ def fit_alone():
 
 
 def check_seen(seen):
-    for name in ("loss", "accuracy", "params", "agree", "first", "key"):
+    for name in ("loss", "accuracy", "params", "agree", "first", "key", "validation", "weights"):
         assert seen[0][name] == seen[1][name], name
     assert seen[0]["first"] == "process 0"
     assert seen[0]["agree"] == (
@@ -376,6 +377,11 @@ def check_seen(seen):
     assert (
         "the processes differ in key: process 0 has [0, 0], process 1 has [0, 1]" in seen[0]["key"]
     )
+    assert seen[0]["validation"] == (
+        "ProcessError: fit: the processes differ in validation x: "
+        'process 0 has "float32 [\'N\', 4]", process 1 has "none"'
+    )
+    assert 'differ in weights: process 0 has "none", process 1 has' in seen[0]["weights"]
     assert seen[1]["values"].startswith("ValueError: x: expected finite numbers, got nan at [3, 0]")
     assert seen[0]["values"] == f"ProcessError: fit: process 1 has a {seen[1]['values']}"
     one = fit_alone()
@@ -383,6 +389,25 @@ def check_seen(seen):
     assert seen[0]["accuracy"] == one.history.validation_accuracy.tolist()
     for ours, leaf in zip(seen[0]["params"], jax.tree.leaves(one.params), strict=True):
         np.testing.assert_allclose(ours, leaf, rtol=1e-4, atol=1e-5)
+
+
+def check_files(folder, seen):
+    """Of parameters that every process has, and of those that were split and then gathered."""
+    for process in range(2):
+        net, params = ffnn.load(folder / f"fit-{process}.npz")
+        for ours, leaf in zip(seen[process]["params"], jax.tree.leaves(params), strict=True):
+            np.testing.assert_array_equal(np.asarray(ours, np.float32), leaf)
+        _, params = ffnn.load(folder / f"gathered-{process}.npz")
+        expected = ffnn.init_state(net, optax.sgd(0.05), jax.random.key(0)).params
+        jax.tree.map(np.testing.assert_array_equal, params, expected)
+        assert seen[process]["split"] == (
+            "TypeError: W_1: expected an array that is whole in this process, got one that is "
+            "split over processes; ffnn_jax.gathered(tree), called in all of them, makes it whole"
+        )
+        assert (
+            seen[process]["keys"]
+            == jax.random.key_data(jax.random.split(jax.random.key(1))).tolist()
+        )
 
 
 def test_the_command_is_told_to_end_and_goes_on_with_one_process(tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import pathlib
 import resource
@@ -102,6 +103,14 @@ def test_restored_in_another_place(home, tmp_path):
     np.testing.assert_array_equal(w, W)
     shard = w.addressable_shards[-1]
     np.testing.assert_array_equal(shard.data, W[shard.index])
+
+
+def test_a_relative_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoints, path = saved("runs/ck")
+    assert path == pathlib.Path("runs/ck/step-0000000003")
+    np.testing.assert_array_equal(checkpoints.latest(LIKE).tree["w"], W)
+    assert ShardedCheckpoints(tmp_path / "runs" / "ck").latest(LIKE).step == 3
 
 
 def test_a_weak_type_in_its_place(tmp_path):
@@ -361,7 +370,7 @@ def test_what_was_there_stays_where_writing_fails(step, count, tmp_path, monkeyp
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit that TensorStore runs into")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax's coroutines
-def test_a_disk_that_is_full(tmp_path):
+def test_a_disk_that_is_full(tmp_path, caplog):
     checkpoints, _ = saved(tmp_path)
     large = jax.device_put(np.random.default_rng(0).standard_normal((1000, 500)), on(LINE, "data"))
     before, limits = sorted(tmp_path.iterdir()), resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -371,6 +380,8 @@ def test_a_disk_that_is_full(tmp_path):
             checkpoints.save(4, {"w": large})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "Traceback" not in caplog.text
+    assert logging.getLogger("absl").filters == []
     assert sorted(tmp_path.iterdir()) == before
     assert checkpoints.latest(LIKE).step == 3
 

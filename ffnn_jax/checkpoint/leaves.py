@@ -70,14 +70,19 @@ def encode(name: str, value: Any) -> Leaf:
     """A leaf as it is stored.
 
     Raises:
-      TypeError: it is no array or number, is being traced, is not all on this machine, or is of a
+      TypeError: it is no array or number, is being traced, is split over processes, or is of a
         dtype that is not one of those above.
     """
     row: dict[str, Any] = {"name": name, "kind": "array"}
     if isinstance(value, Tracer):
         raise TypeError(f"{name}: expected an array with values, got one that is being traced")
     if isinstance(value, jax.Array) and not value.is_fully_addressable:
-        raise TypeError(f"{name}: expected an array that is on this machine whole")
+        if not (value.is_fully_replicated and value.addressable_shards):
+            raise TypeError(
+                f"{name}: expected an array that is whole in this process, got one that is split "
+                "over processes; ffnn_jax.gathered(tree), called in all of them, makes it whole"
+            )
+        value = value.addressable_data(0)  # every process has all of it
     if is_key(value):
         row |= {"kind": "key", "impl": str(jax.random.key_impl(value))}
         value = jax.random.key_data(value)

@@ -34,12 +34,14 @@ def save(
     Args:
       path: the file; one that is there is replaced in one step.
       net: the network.
-      params: its parameters.
+      params: its parameters, whole in this process: those that are split over several, as
+        `gathered` gives them.
       metadata: what is to be kept with it, a dict that JSON can hold; NaN and infinities are
         written as Python's json does.
 
     Raises:
-      TypeError, ValueError: params do not fit the network; metadata is no dict, or none for JSON.
+      TypeError, ValueError: params do not fit the network; metadata is no dict, or none for JSON;
+        params are split over processes.
       OSError: it cannot be written; what was there is still there.
 
     Example:

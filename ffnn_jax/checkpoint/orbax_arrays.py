@@ -5,7 +5,11 @@ nothing, and restores into a wrong shape without a word: what is held is therefo
 rows, and compared before it is asked for anything. Here no process waits for another.
 """
 
+import contextlib
+import logging
+import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -60,7 +64,8 @@ def store(folder: pathlib.Path, leaves: list[Described]) -> None:
         return
     try:
         arguments = orbax.args.PyTreeSave(values)
-        orbax.PyTreeCheckpointHandler().save(epath.Path(folder), args=arguments)
+        with _quiet():
+            orbax.PyTreeCheckpointHandler().save(_absolute(epath, folder), args=arguments)
     except Exception as error:  # of TensorStore, a ValueError
         raise OSError(f"{folder}: it cannot be written: {_words(error)}") from error
 
@@ -75,7 +80,8 @@ def merge(folder: pathlib.Path) -> None:
     if not any(folder.iterdir()):
         return
     try:
-        orbax.PyTreeCheckpointHandler().finalize(epath.Path(folder))
+        with _quiet():
+            orbax.PyTreeCheckpointHandler().finalize(_absolute(epath, folder))
     except Exception as error:
         raise OSError(f"{folder}: it cannot be written: {_words(error)}") from error
 
@@ -129,6 +135,26 @@ def packages() -> tuple[Any, Any]:
             name=error.name,
         ) from None
     return orbax, epath
+
+
+def _absolute(epath: Any, folder: pathlib.Path) -> Any:
+    """The folder as orbax takes it: TensorStore refuses a relative one."""
+    return epath.Path(os.path.abspath(folder))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Errors that orbax logs are not shown meanwhile: the first of them is raised as well."""
+    logger = logging.getLogger("absl")
+    logger.addFilter(_not_of_orbax)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_not_of_orbax)
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in pathlib.PurePath(record.pathname).parts
 
 
 def _described(name: str, value: Any) -> Described:
@@ -195,7 +221,9 @@ def _read(
     }
     arguments = orbax.args.PyTreeRestore(item=dict.fromkeys(rows, 0), restore_args=wanted)
     try:
-        return orbax.PyTreeCheckpointHandler().restore(epath.Path(folder), args=arguments)
+        with _quiet():
+            handler = orbax.PyTreeCheckpointHandler()
+            return handler.restore(_absolute(epath, folder), args=arguments)
     except Exception as error:
         raise OSError(f"{folder}: it cannot be read: {_words(error)}") from error
 

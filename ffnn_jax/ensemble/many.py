@@ -195,7 +195,7 @@ def fit_many(
             "fit_many",
             net,
             layout,
-            (),
+            {},
             batch_size=batch_size,
             epochs=epochs,
             accumulate=accumulate,

@@ -16,14 +16,17 @@ def is_joint(layout: Layout | None) -> bool:
     return layout is not None and not layout.sharding().is_fully_addressable
 
 
-def agree_on(name: str, net: Network, layout: Layout, arrays: Any, **options: Any) -> None:
+def agree_on(
+    name: str, net: Network, layout: Layout, arrays: dict[str, Any], **options: Any
+) -> None:
     """Compares in all processes what their programs are made of.
 
     Args:
       name: of the function that trains.
       net: the network.
       layout: on which mesh.
-      arrays: a pytree of arrays with rows first, or None; how many rows is not compared.
+      arrays: by their names: a pytree of arrays with rows first, or None where there is none; how
+        many rows is not compared.
       options: other values by their names: anything that JSON can hold, keys, and functions.
 
     Raises:
@@ -38,8 +41,11 @@ def agree_on(name: str, net: Network, layout: Layout, arrays: Any, **options: An
         "mesh": {str(axis): size for axis, size in layout.mesh.shape.items()},
         "placement": str(layout.placement),
     }
-    for path, leaf in jax.tree_util.tree_flatten_with_path(arrays)[0]:
-        fields[f"data{jax.tree_util.keystr(path)}"] = f"{leaf.dtype} {['N', *leaf.shape[1:]]}"
+    for argument, tree in arrays.items():
+        fields |= {} if tree is not None else {argument: "none"}
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+            about = f"{leaf.dtype} {['N', *leaf.shape[1:]]}"
+            fields[f"{argument}{jax.tree_util.keystr(path)}"] = about
     agree(name, fields | {key: _plain(value) for key, value in options.items()})
 
 

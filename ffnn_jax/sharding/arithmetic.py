@@ -15,6 +15,7 @@ that it needs no others. What each device moves:
 Sources: Shoeybi et al. 2019, "Megatron-LM", section 3; Rajbhandari et al. 2020, "ZeRO", section 7.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +27,7 @@ from ffnn_jax import checks, network
 from ffnn_jax.losses import is_cross_entropy
 from ffnn_jax.network import Layer, Network
 from ffnn_jax.sharding.collectives import Collective
-from ffnn_jax.sharding.placement import DATA, MODEL, Placement, axes_of
+from ffnn_jax.sharding.placement import DATA, MODEL, Placement, axes_of, check_spec
 from ffnn_jax.sharding.transfer import capacity
 
 Moved = tuple[str, str, int, str]  # kind, axis, bytes, source
@@ -58,23 +59,22 @@ def expected_collectives(
 
     Returns:
       A `Collective` for each quantity. XLA joins those that can wait for each other, so compare
-      their `totals`. Rows of more rounds than one, of which it depends on the draw whether there
-      are any, have None for `times`.
+      their `collective_totals`. Rows of more rounds than one, of which it depends on the draw
+      whether there are any, have None for `times`.
 
     Raises:
       TypeError: net is no Network, mesh no mesh, placement no tuple of Layer, dtype not floating.
-      ValueError: batch_size or steps below 1; or a placement that is none of the above, where
-        what is moved is up to XLA.
+      ValueError: batch_size or steps below 1; a placement that does not fit the network or the
+        mesh, or one that is none of the above, where what is moved is up to XLA.
 
     Example:
       >>> from jax.sharding import AbstractMesh, PartitionSpec as P
       >>> import ffnn_jax as ffnn
       >>> from ffnn_jax.sharding.arithmetic import expected_collectives
-      >>> from ffnn_jax.sharding.collectives import totals
       >>> net = ffnn.Network((4, 8, 3), output="softmax")
       >>> pair = (ffnn.Layer(P("model", None), P("model")), ffnn.Layer(P(None, "model"), P()))
       >>> moved = expected_collectives(net, AbstractMesh((2,), ("model",)), pair, 32)
-      >>> totals(moved)  # a_2 of 32 examples, 3 numbers of 4 bytes each
+      >>> ffnn.collective_totals(moved)  # a_2 of 32 examples, 3 numbers of 4 bytes each
       {('all-reduce', ('model',)): 384}
     """
     network.check_network(net)
@@ -83,7 +83,7 @@ def expected_collectives(
     size = checks.check_float_dtype("dtype", dtype).itemsize
     batch_size = checks.check_positive_int("batch_size", batch_size)
     steps = checks.check_positive_int("steps", steps)
-    roles = _roles(net, placement)
+    roles = _roles(net, mesh, placement)
     parts = mesh.shape.get(DATA, 1)
     examples = -(-batch_size // parts)
     moved = [
@@ -119,9 +119,9 @@ def _rows(net: Network, r: int, parts: int, size: int, weighted: bool) -> Iterat
 def _over_model(net: Network, roles: tuple[str, ...], bytes_a_unit: int) -> Iterator[Moved]:
     """The sums that a pair of layers needs; bytes_a_unit is one number for each example here."""
     for k, role in enumerate(roles, start=1):
-        if role == "columns":
+        if role == "by columns":
             yield "all-reduce", MODEL, net.sizes[k] * bytes_a_unit, f"a_{k}"
-        if role == "rows" and k > 1:
+        if role == "by rows" and k > 1:
             yield "all-reduce", MODEL, net.sizes[k - 1] * bytes_a_unit, f"∇h_{k - 1}"
 
 
@@ -145,22 +145,27 @@ def _over_data(
 # The placement -----------------------------------------------------------------------------------
 
 
-def _roles(net: Network, placement: Any) -> tuple[str, ...]:
-    """What each layer is over model: rows, always followed by columns, or whole."""
+def _roles(net: Network, mesh: Mesh | AbstractMesh, placement: Any) -> tuple[str, ...]:
+    """What each layer is over model: by rows, always followed by columns, or whole."""
     if not isinstance(placement, tuple | list) or len(placement) != net.depth:
         raise TypeError(
             f"placement: expected a tuple of {net.depth} Layer, got {checks.kind(placement)}"
         )
-    roles = tuple(_role(k, layer) for k, layer in enumerate(placement, start=1))
-    for k, (role, after) in enumerate(zip(roles, (*roles[1:], "whole"), strict=True), start=1):
-        if (role == "rows") != (after == "columns"):
+    roles = []
+    for k, layer in enumerate(placement, start=1):
+        roles.append(_role(k, layer))
+        check_spec(f"placement[{k - 1}].W", layer.W, (net.sizes[k], net.sizes[k - 1]), mesh)
+        check_spec(f"placement[{k - 1}].b", layer.b, (net.sizes[k],), mesh)
+    for k, (before, role) in enumerate(itertools.pairwise(("", *roles, "")), start=1):
+        if (before == "by rows") != (role == "by columns"):
+            got = [f"layer {j} {words}" for j, words in ((k - 1, before), (k, role)) if words]
             raise ValueError(
-                "placement: expected layers over model in pairs, by rows and then by columns; "
-                f"got layer {k} {role} and the next {after}"
+                "placement: expected layers over model in pairs, by rows, W=P('model', None), and "
+                f"then by columns, W=P(None, 'model'); got {' and '.join(got)} of {net.depth} "
+                "layers. What another layout moves is up to XLA: `collectives` reads it from the "
+                "program"
             )
-    if roles[0] == "columns":
-        raise ValueError("placement: expected layer 1 by rows over model, or whole; got columns")
-    return roles
+    return tuple(roles)
 
 
 def _role(k: int, layer: Any) -> str:
@@ -169,8 +174,10 @@ def _role(k: int, layer: Any) -> str:
         raise TypeError(f"placement[{k - 1}]: expected a Layer of PartitionSpec, got {layer!r}")
     by_rows, by_columns = (MODEL in _axes(layer.W[i : i + 1]) for i in range(2))
     if (MODEL in _axes(layer.b)) != by_rows:
-        raise ValueError(f"placement[{k - 1}]: expected b split over model as the rows of W are")
-    return "rows" if by_rows else "columns" if by_columns else "whole"
+        raise ValueError(
+            f"placement[{k - 1}]: expected b split over model as the rows of W are; got {layer}"
+        )
+    return "by rows" if by_rows else "by columns" if by_columns else "whole"
 
 
 def _axes(spec: Any) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def collectives(
     return tuple(_on_mesh(each, names, shape) for each in found if len(each.groups[0]) > 1)
 
 
-def totals(
+def collective_totals(
     exchanges: Iterable[Collective], *, unknown: int | None = None
 ) -> dict[tuple[str, tuple[str, ...]], int]:
     """Bytes by (kind, axes), over all the times that each runs.
@@ -113,13 +113,26 @@ def totals(
       Σ times · bytes of each kind along each set of axes that is not 0.
 
     Raises:
-      ValueError: one is in a loop of unknown length, and unknown is None.
+      TypeError: one of them is no `Collective`; unknown is no int.
+      ValueError: one is in a loop of unknown length, and unknown is None; or unknown is negative.
+
+    Example:
+      >>> import ffnn_jax as ffnn
+      >>> once = ffnn.Collective("all-reduce", ("data",), 4, 2, 1, "ℒ")
+      >>> ffnn.collective_totals([once, once._replace(bytes=96, source="∇W_1")])
+      {('all-reduce', ('data',)): 100}
     """
+    if unknown is not None:
+        unknown = checks.check_int_from(0, "unknown", unknown)
     found: dict[tuple[str, tuple[str, ...]], int] = {}
     for each in exchanges:
+        _check_collective(each)
         times = unknown if each.times is None else each.times
         if times is None:
-            raise ValueError(f"exchanges: {each.source!r} is in a loop of unknown length")
+            raise ValueError(
+                f"exchanges: {each.source!r} is in a loop of unknown length; say with unknown= how "
+                "often it is taken to run"
+            )
         key = each.kind, each.axes
         found[key] = found.get(key, 0) + times * each.bytes
     return {key: n for key, n in found.items() if n}
@@ -139,8 +152,7 @@ def collectives_table(exchanges: Iterable[Collective]) -> str:
     """
     rows = [("kind", "axes", "bytes", "devices", "times", "source")]
     for each in exchanges:
-        if not isinstance(each, Collective):
-            raise TypeError(f"exchanges: expected each a Collective, got {checks.kind(each)}")
+        _check_collective(each)
         times = "?" if each.times is None else str(each.times)
         axes = " × ".join(each.axes)
         source = each.source if len(each.source) <= WIDEST else f"{each.source[: WIDEST - 1]}…"
@@ -149,6 +161,11 @@ def collectives_table(exchanges: Iterable[Collective]) -> str:
         return "none"
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     return "\n".join(_line(row, widths) for row in rows)
+
+
+def _check_collective(each: Any) -> None:
+    if not isinstance(each, Collective):
+        raise TypeError(f"exchanges: expected each a Collective, got {checks.kind(each)}")
 
 
 def _line(row: tuple[str, ...], widths: list[int]) -> str:

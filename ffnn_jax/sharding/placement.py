@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.core import Tracer
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ffnn_jax import checks, network
 from ffnn_jax.network import Layer, Network
@@ -173,8 +173,8 @@ def check_layout(net: Network, mesh: Any, given: Any) -> Layout | None:
     if len(given) != net.depth:
         raise ValueError(f"placement: expected {net.depth} layers, got {len(given)}")
     for k, layer in enumerate(given, start=1):
-        _check_spec(f"placement[{k - 1}].W", layer.W, (net.sizes[k], net.sizes[k - 1]), mesh)
-        _check_spec(f"placement[{k - 1}].b", layer.b, (net.sizes[k],), mesh)
+        check_spec(f"placement[{k - 1}].W", layer.W, (net.sizes[k], net.sizes[k - 1]), mesh)
+        check_spec(f"placement[{k - 1}].b", layer.b, (net.sizes[k],), mesh)
     return Layout(mesh, tuple(_of_layer(layer.W, layer.b) for layer in given))
 
 
@@ -187,7 +187,9 @@ def check_batches(layout: Layout | None, batch_size: int) -> None:
         )
 
 
-def _check_spec(argument: str, spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh) -> None:
+def check_spec(
+    argument: str, spec: PartitionSpec, shape: tuple[int, ...], mesh: Mesh | AbstractMesh
+) -> None:
     """An array of the shape can be split so on the mesh."""
     if len(spec) > len(shape):
         raise ValueError(f"{argument}: expected at most {len(shape)} entries, got {spec}")
@@ -208,7 +210,7 @@ def axes_of(entry: Any) -> tuple[str, ...]:
     return (entry,) if isinstance(entry, str) else tuple(entry or ())
 
 
-def _parts(mesh: Mesh, spec: PartitionSpec) -> list[int]:
+def _parts(mesh: Mesh | AbstractMesh, spec: PartitionSpec) -> list[int]:
     """In how many parts each axis of an array is split."""
     return [math.prod(mesh.shape[name] for name in axes_of(entry)) for entry in spec]
 
