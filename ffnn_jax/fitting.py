@@ -45,7 +45,7 @@ from ffnn_jax.recipe import (
     recipe_on,
 )
 from ffnn_jax.resuming import check_keeping, check_not_beyond, identity_of, keeping
-from ffnn_jax.sharding.alike import agree_on, is_joint
+from ffnn_jax.sharding.alike import agree_on, agree_on_program, is_joint
 from ffnn_jax.sharding.examples import as_examples, split_of, spread
 from ffnn_jax.sharding.placement import Placement, check_layout, on, placed, put, returned
 from ffnn_jax.streaming import Stream
@@ -166,6 +166,8 @@ def fit(
         nor model, a batch with fewer rows than the axis data has devices, or a placement that does
         not fit; patience < 0, min_delta < 0, or min_delta without patience; resume without
         checkpoints, checkpoints that are there and no resume, or checkpoints of another fit.
+      ProcessError: the processes of the mesh differ, in what they are given or in what the
+        optimizer and the objective do, or one has ended.
       CheckpointError: another training holds the folder, or no checkpoint in it verifies.
       OSError: a checkpoint cannot be written.
       NonFiniteLossError: the loss became NaN or infinite; it says at which step, and has the
@@ -209,6 +211,7 @@ def fit(
             min_delta=min_delta,
             objective=objective,
             key=key,
+            compiler_options=compiler_options and dict(compiler_options),
             checkpoints=type(checkpoints).__name__,
             resume=resume,
         )
@@ -222,9 +225,12 @@ def fit(
             arrays = _spread_data_of(net, recipe, dtype, (x, y, weights), validation)
     run = start(now, patience is not None)
 
-    def call(run, count):
+    def call(run, count, program=run_compiled):
         with on(layout):
-            return run_compiled(net, recipe, run, arrays, stopping, count)
+            return program(net, recipe, run, arrays, stopping, count)
+
+    if is_joint(layout):
+        agree_on_program("fit", lambda: call(placed(layout, run), 1, run_compiled.lower))
 
     def identity():
         begun = key if state is None else state

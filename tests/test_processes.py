@@ -367,7 +367,7 @@ def fit_alone():
 
 
 def check_seen(seen):
-    for name in ("loss", "accuracy", "params", "agree", "first", "key"):
+    for name in ("loss", "accuracy", "params", "agree", "first", "key", "rate", "l2"):
         assert seen[0][name] == seen[1][name], name
     assert seen[0]["first"] == "process 0"
     assert seen[0]["agree"] == (
@@ -376,6 +376,11 @@ def check_seen(seen):
     assert (
         "the processes differ in key: process 0 has [0, 0], process 1 has [0, 1]" in seen[0]["key"]
     )
+    for name in ("rate", "l2"):  # inside a function
+        assert seen[0][name].startswith(
+            "ProcessError: fit: the processes differ in the optimizer, the objective or another "
+            "option: their programs are not the same: process 0 has "
+        )
     assert seen[1]["values"].startswith("ValueError: x: expected finite numbers, got nan at [3, 0]")
     assert seen[0]["values"] == f"ProcessError: fit: process 1 has a {seen[1]['values']}"
     one = fit_alone()

@@ -48,7 +48,7 @@ from ffnn_jax.history import History, history_of
 from ffnn_jax.network import Network, Params
 from ffnn_jax.processes import hearing, peers
 from ffnn_jax.recipe import Objective, TrainState, check_recipe
-from ffnn_jax.sharding.alike import agree_on, is_joint
+from ffnn_jax.sharding.alike import agree_on, agree_on_program, is_joint
 
 
 class FitMany(NamedTuple):
@@ -215,17 +215,26 @@ def fit_many(
     if auto is not None:
         runs = runs._replace(stopped=filling(auto, members))
 
-    def call(runs, count):
+    def program(runs, count, of=compiled_many):
+        each = (_on_devices(auto, runs), rates, own)
         options = {"group_size": group_size, "mesh": auto}
+        return of(net, recipe, each, shared, stopping, count, **options)
+
+    def lowered():
         with on(auto):
-            each = (_on_devices(auto, runs), rates, own)
-            runs, rows, taken = compiled_many(net, recipe, each, shared, stopping, count, **options)
+            return program(runs, 1, compiled_many.lower)
+
+    def call(runs, count):
+        with on(auto):
+            runs, rows, taken = program(runs, count)
             if auto is None:
                 return runs, rows, taken
             stopped, rows, taken = on_host(auto, (runs.stopped, rows, taken))
         rows = jax.tree.map(lambda t: t[:, :members], rows)
         return runs._replace(stopped=stopped), rows, np.max(taken)
 
+    if is_joint(layout):
+        agree_on_program("fit_many", lowered)
     told = hearing(joint=is_joint(layout), saves=False)
     with told as heard, peers("fit_many"), Progress(epochs, progress, _words) as line:
         runs, tables, interrupted = drive(call, runs, epochs, line.show, agreed=heard.agreed)
