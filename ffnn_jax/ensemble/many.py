@@ -48,7 +48,7 @@ from ffnn_jax.history import History, history_of
 from ffnn_jax.network import Network, Params
 from ffnn_jax.processes import hearing, peers
 from ffnn_jax.recipe import Objective, TrainState, check_recipe
-from ffnn_jax.sharding.alike import agree_on, agree_on_program, is_joint
+from ffnn_jax.sharding.alike import agree_on, agree_on_program, is_joint, warn_if_alone
 
 
 class FitMany(NamedTuple):
@@ -179,6 +179,7 @@ def fit_many(
     rates = check_rates(optimizer, learning_rates, members)
     given = (data, keys, weights, validation, validation_weights, learning_rates)
     check_not_traced("fit_many", given)
+    warn_if_alone("fit_many", mesh)
     x, y = check_data("data", net, data, weights, members)
     recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, x_of_one(x))
     recipe = on_rows(layout, recipe, x_of_one(x).shape[0])

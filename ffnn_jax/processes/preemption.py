@@ -16,6 +16,13 @@ from ffnn_jax.processes.agreement import exchange
 class Preempted(SystemExit):
     """SIGTERM came, and everything is saved: ends the program with exit status 0.
 
+    What comes after `fit` is not run, for there is no result. To do something else, catch it:
+
+        try:
+            result = ffnn.fit(..., checkpoints=checkpoints, resume=True)
+        except ffnn.Preempted:
+            sys.exit(75)  # one of yours, for "start me again"
+
     Like `KeyboardInterrupt` it is no `Exception`, and passes through `except Exception`.
     """
 

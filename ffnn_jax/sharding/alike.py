@@ -1,6 +1,7 @@
 """What all processes of one training have to have alike, compared before it is compiled."""
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,17 @@ from ffnn_jax.sharding.placement import Layout
 def is_joint(layout: Layout | None) -> bool:
     """Whether the mesh has devices of several processes, which then all do the same."""
     return layout is not None and not layout.sharding().is_fully_addressable
+
+
+def warn_if_alone(name: str, mesh: jax.sharding.Mesh | None) -> None:
+    """A warning, at the caller's caller, where there are other processes and no mesh with them."""
+    if mesh is None and jax.process_count() > 1:
+        warnings.warn(
+            f"{name}: there are {jax.process_count()} processes and no mesh=, so each trains a "
+            "model of its own on its own rows; for one model give a mesh of all devices, such as "
+            'mesh=jax.make_mesh((jax.device_count(),), ("data",))',
+            stacklevel=3,
+        )
 
 
 def agree_on(name: str, net: Network, layout: Layout, arrays: Any, **options: Any) -> None:
