@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.core import Tracer
+from jax.stages import Wrapped
 from jax.typing import ArrayLike
 
 from ffnn_jax import checks, network
@@ -234,7 +235,7 @@ def fit(
         with on(layout):
             return program(net, recipe, run, arrays, stopping, count)
 
-    if is_joint(layout):
+    if layout is not None and is_joint(layout):
         agree_on_program("fit", lambda: call(placed(layout, run), 1, run_compiled.lower))
 
     def identity():
@@ -303,13 +304,13 @@ def _spread_data_of(
     return data._replace(held_out_x=x, held_out_y=y, held_out_weights=weights)
 
 
-def _programs(options: tuple[tuple[str, Any], ...]) -> tuple[Callable[..., Any], ...]:
+def _programs(options: tuple[tuple[str, Any], ...]) -> tuple[Callable[..., Any], Wrapped]:
     """`init_state` and the loop over epochs, the way these options of XLA compile them."""
     return _compiled_with(options) if options else (init_state, compiled_epochs)
 
 
 @functools.cache
-def _compiled_with(options: tuple[tuple[str, Any], ...]) -> tuple[Callable[..., Any], ...]:
+def _compiled_with(options: tuple[tuple[str, Any], ...]) -> tuple[Callable[..., Any], Wrapped]:
     return (
         jax.jit(
             init_state,
