@@ -231,7 +231,7 @@ def fit(
             arrays = _spread_data_of(net, recipe, dtype, (x, y, weights), validation)
     run = start(now, patience is not None)
 
-    def call(run, count, program=run_compiled):
+    def call(run, count, program: Callable[..., Any] = run_compiled):
         with on(layout):
             return program(net, recipe, run, arrays, stopping, count)
 

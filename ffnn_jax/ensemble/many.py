@@ -7,7 +7,7 @@ stopped, early or at a loss that is no number, keeps its result while the others
 
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -216,7 +216,7 @@ def fit_many(
     if auto is not None:
         runs = runs._replace(stopped=filling(auto, members))
 
-    def program(runs, count, of=compiled_many):
+    def program(runs, count, of: Callable[..., Any] = compiled_many):
         each = (_on_devices(auto, runs), rates, own)
         options = {"group_size": group_size, "mesh": auto}
         return of(net, recipe, each, shared, stopping, count, **options)
