@@ -12,8 +12,8 @@ Training: init_state, train_step, train_epoch, fit, gradient_descent; fit_many f
 once; stream_epoch and stream_blocks for data larger than memory, from a Stream. Beside it losses
 (huber, quantile, smoothed_cross_entropy), penalized, max_norm, class_weights, find_learning_rate.
 Many devices and hosts: a mesh= for each of these and placement, the rule of what lives where;
-start_processes; collectives and expected_collectives, what is moved. ShardedCheckpoints; gathered,
-what is split as whole arrays.
+start_processes, Preempted; collectives and expected_collectives, what is moved.
+ShardedCheckpoints; gathered, what is split as whole arrays.
 Looking at what was learned: input_gradients, unit_statistics, reliability, fit_temperature, and
 write_report for a page of all of it.
 Files: save and load, Checkpoints to go on from, append_metrics; read_csv, and load_model for what
@@ -84,7 +84,7 @@ from ffnn_jax.per_example import (
     per_example_gradient_norms,
     private_gradients,
 )
-from ffnn_jax.processes import ProcessError, start_processes
+from ffnn_jax.processes import Preempted, ProcessError, start_processes
 from ffnn_jax.rate_search import RateSearch, find_learning_rate, plot_learning_rates
 from ffnn_jax.recipe import TrainState
 from ffnn_jax.report import write_report
@@ -125,6 +125,7 @@ __all__ = [
     "NonFiniteLossError",
     "Penalized",
     "Plan",
+    "Preempted",
     "ProcessError",
     "RateSearch",
     "Reliability",

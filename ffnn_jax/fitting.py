@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.core import Tracer
+from jax.stages import Wrapped
 from jax.typing import ArrayLike
 
 from ffnn_jax import checks, network
@@ -45,7 +46,7 @@ from ffnn_jax.recipe import (
     recipe_on,
 )
 from ffnn_jax.resuming import check_keeping, check_not_beyond, identity_of, keeping
-from ffnn_jax.sharding.alike import agree_on, is_joint
+from ffnn_jax.sharding.alike import agree_on, agree_on_program, is_joint, warn_if_alone
 from ffnn_jax.sharding.examples import as_examples, split_of, spread
 from ffnn_jax.sharding.placement import Placement, check_layout, on, placed, put, returned
 from ffnn_jax.streaming import Stream
@@ -134,7 +135,8 @@ def fit(
         split by rows over `data`, and wide layers over `model`. The order of the examples is that
         of one device, so the result is the same up to rounding. A batch that does not divide is
         filled up. Of several processes each gives its own rows, of `data` and of `validation`, as
-        NumPy arrays; an array of JAX that is spread over the mesh is the whole. None: one device.
+        NumPy arrays; an array of JAX that is spread over the mesh is the whole. None: one device,
+        of several processes each its own, with a warning.
       placement: where each W_k and b_k lives on the mesh, a tuple of `Layer(W, b)` of
         PartitionSpecs; None: by the rule, `ffnn_jax.placement(net, mesh)`.
       patience: stops after so many epochs in a row whose loss is no better than the best before
@@ -144,7 +146,8 @@ def fit(
       min_delta: what an improvement has to exceed, at least 0.
       progress: whether to show a line on stderr; None: only where stderr is a terminal.
       checkpoints: where everything is saved, every so many epochs and at the end. The folder is
-        locked until `fit` returns. Of several processes ShardedCheckpoints.
+        locked until `fit` returns. Of several processes ShardedCheckpoints. With them SIGTERM
+        ends the fit after a whole epoch, saved: see Preempted. Without, it is not handled.
       resume: whether to go on from the newest checkpoint that verifies, with the same arguments as
         before, but for epochs, which may be more: bit for bit as if it had never stopped. mesh and
         placement may be others too; then up to rounding. Where there is none, the fit starts anew.
@@ -167,8 +170,12 @@ def fit(
         nor model, a batch with fewer rows than the axis data has devices, or a placement that does
         not fit; patience < 0, min_delta < 0, or min_delta without patience; resume without
         checkpoints, checkpoints that are there and no resume, or checkpoints of another fit.
+      ProcessError: the processes of the mesh differ, in what they are given or in what the
+        optimizer and the objective do, or one has ended.
       CheckpointError: another training holds the folder, or no checkpoint in it verifies.
       OSError: a checkpoint cannot be written.
+      Preempted: SIGTERM came, and the state is saved; a SystemExit with status 0, so code after
+        `fit` does not run unless it is caught, and nothing is printed.
       NonFiniteLossError: the loss became NaN or infinite; it says at which step, and has the
         result up to the epoch before.
 
@@ -193,6 +200,7 @@ def fit(
     if state is not None:
         dtype = checks.check_params(net.sizes, state.params)
     check_not_traced("fit", (data, weights, key, state))
+    warn_if_alone("fit", mesh)
     with all_or_none("fit", joint=is_joint(layout)):
         x, y = check_dataset("data", net, data, weights, dtype)
         if validation is not None:
@@ -211,6 +219,7 @@ def fit(
             min_delta=min_delta,
             objective=objective,
             key=key,
+            compiler_options=compiler_options and dict(compiler_options),
             checkpoints=type(checkpoints).__name__,
             resume=resume,
         )
@@ -224,9 +233,12 @@ def fit(
             arrays = _spread_data_of(net, recipe, dtype, (x, y, weights), validation)
     run = start(now, patience is not None)
 
-    def call(run, count):
+    def call(run, count, program: Callable[..., Any] = run_compiled):
         with on(layout):
-            return run_compiled(net, recipe, run, arrays, stopping, count)
+            return program(net, recipe, run, arrays, stopping, count)
+
+    if layout is not None and is_joint(layout):
+        agree_on_program("fit", lambda: call(placed(layout, run), 1, run_compiled.lower))
 
     def identity():
         begun = key if state is None else state
@@ -294,13 +306,13 @@ def _spread_data_of(
     return data._replace(held_out_x=x, held_out_y=y, held_out_weights=weights)
 
 
-def _programs(options: tuple[tuple[str, Any], ...]) -> tuple[Callable[..., Any], ...]:
+def _programs(options: tuple[tuple[str, Any], ...]) -> tuple[Callable[..., Any], Wrapped]:
     """`init_state` and the loop over epochs, the way these options of XLA compile them."""
     return _compiled_with(options) if options else (init_state, compiled_epochs)
 
 
 @functools.cache
-def _compiled_with(options: tuple[tuple[str, Any], ...]) -> tuple[Callable[..., Any], ...]:
+def _compiled_with(options: tuple[tuple[str, Any], ...]) -> tuple[Callable[..., Any], Wrapped]:
     return (
         jax.jit(
             init_state,

@@ -108,7 +108,11 @@ def _keeper(checkpoints: Folder, files: list[File], run: Run, identity: dict[str
         return Keeper(checkpoints, identity, run, [])
     manifest = found.manifest
     for line in found.skipped:
-        warnings.warn(f"fit: a checkpoint does not verify: {line}", stacklevel=5)
+        warnings.warn(
+            f"fit: a checkpoint does not verify: {line}; that of epoch {manifest['step']} is taken "
+            "instead",
+            stacklevel=5,
+        )
     _check_same(checkpoints, identity, metadata_of(checkpoints.folder, manifest).get("fit"))
     saved_names = {row["name"] for row in manifest["leaves"]}
     history: dict[str, Any] = {

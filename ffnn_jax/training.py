@@ -191,6 +191,7 @@ def train_epoch(
       accumulate: as for `train_step`; it divides batch_size.
       mesh, placement: as for `fit`. Arrays of NumPy go to the devices in each call; those that are
         split by rows over `data` already, `NamedSharding(mesh, P("data"))`, stay where they are.
+        Of several processes nothing is compared, as `fit` does.
 
     Returns:
       (the next state, losses (⌈N/B⌉,), each before its step).

@@ -28,7 +28,7 @@ def main(port: str, process: int, folder: pathlib.Path) -> None:
     net = ffnn.Network((4, 8, 3), activation="tanh", output="softmax")
     mesh, optimizer = jax.make_mesh((2,), ("data",)), optax.sgd(0.05, momentum=0.9)
 
-    def fit(x, epochs, seed=0, **options):
+    def fit(x, epochs, seed=0, optimizer=optimizer, **options):
         return ffnn.fit(
             net,
             (x, y),
@@ -69,6 +69,8 @@ def main(port: str, process: int, folder: pathlib.Path) -> None:
         "validation": said(fit, x, 5, validation=[(x, y), None][process]),
         "weights": said(fit, x, 5, weights=[None, np.ones(len(x), np.float32)][process]),
         "key": said(fit, x, 5, seed=process),
+        "rate": said(fit, x, 5, optimizer=optax.sgd(0.05 * (1 + process), momentum=0.9)),
+        "l2": said(fit, x, 5, objective=ffnn.penalized(l2=0.1 * (1 + process))),
     }
     save("fit", result.params)
     seen["split"] = said(save, "split", state.params)

@@ -212,6 +212,7 @@ def test_two_processes():
             assert found[name] == expected[name]
         for name in ("loss", "W"):
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-6)
+        assert "fit_many: the processes differ in the optimizer, the" in found["momentum"]
 
 
 def test_processes_with_other_data():

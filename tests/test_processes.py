@@ -22,7 +22,7 @@ import ffnn_jax as ffnn
 from ffnn_jax import cli
 from ffnn_jax.checkpoint import Checkpoints
 from ffnn_jax.metrics import read_metrics
-from ffnn_jax.processes import Preempted, ProcessError, agree, exchange, from_first, start_processes
+from ffnn_jax.processes import ProcessError, agree, exchange, from_first, start_processes
 from ffnn_jax.processes.door import Door
 from ffnn_jax.processes.link import Link, closed
 from ffnn_jax.processes.roll import call_roll
@@ -368,7 +368,10 @@ def fit_alone():
 
 
 def check_seen(seen):
-    for name in ("loss", "accuracy", "params", "agree", "first", "key", "validation", "weights"):
+    for name in (
+        *("loss", "accuracy", "params", "agree", "first", "key", "validation", "weights"),
+        *("rate", "l2"),
+    ):
         assert seen[0][name] == seen[1][name], name
     assert seen[0]["first"] == "process 0"
     assert seen[0]["agree"] == (
@@ -382,6 +385,11 @@ def check_seen(seen):
         'process 0 has "float32 [\'N\', 4]", process 1 has "none"'
     )
     assert 'differ in weights: process 0 has "none", process 1 has' in seen[0]["weights"]
+    for name in ("rate", "l2"):  # inside a function
+        assert seen[0][name].startswith(
+            "ProcessError: fit: the processes differ in the optimizer, the objective or another "
+            "option: their programs are not the same: process 0 has "
+        )
     assert seen[1]["values"].startswith("ValueError: x: expected finite numbers, got nan at [3, 0]")
     assert seen[0]["values"] == f"ProcessError: fit: process 1 has a {seen[1]['values']}"
     one = fit_alone()
@@ -453,6 +461,20 @@ def test_words_of_several_processes_need_the_word_processes(capsys):
     assert "--num-processes is of several processes; give --processes" in capsys.readouterr().err
 
 
+def test_processes_without_a_mesh_are_told(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    net = ffnn.Network((4, 3), output="softmax")
+    options = {"optimizer": optax.sgd(0.1), "batch_size": 50, "epochs": 3}
+    words = "there are 2 processes and no mesh=, so each trains a model of its own"
+    with pytest.warns(UserWarning, match=f"fit: {words}") as said:
+        ffnn.fit(net, ffnn.load_iris(), key=jax.random.key(0), **options)
+    assert [pathlib.Path(one.filename) for one in said] == [pathlib.Path(__file__)]
+    keys = jax.random.split(jax.random.key(0), 2)
+    with pytest.warns(UserWarning, match=f"fit_many: {words}") as said:
+        ffnn.fit_many(net, ffnn.load_iris(), keys=keys, **options)
+    assert [pathlib.Path(one.filename) for one in said] == [pathlib.Path(__file__)]
+
+
 # SIGTERM, one process ----------------------------------------------------------------------------
 
 
@@ -471,7 +493,7 @@ def test_sigterm_saves_and_ends_with_0(tmp_path):
         if seen[-1] >= 3:
             signal.raise_signal(signal.SIGTERM)
 
-    with pytest.raises(Preempted) as ended:
+    with pytest.raises(ffnn.Preempted) as ended:
         ffnn.fit(net, ffnn.load_iris(), epochs=10**6, on_epochs=tell, **options)
     assert ended.value.code == 0
     assert options["checkpoints"].files()[0].step == seen[-1]

@@ -7,7 +7,7 @@ stopped, early or at a loss that is no number, keeps its result while the others
 
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -48,7 +48,7 @@ from ffnn_jax.history import History, history_of
 from ffnn_jax.network import Network, Params
 from ffnn_jax.processes import hearing, peers
 from ffnn_jax.recipe import Objective, TrainState, check_recipe
-from ffnn_jax.sharding.alike import agree_on, is_joint
+from ffnn_jax.sharding.alike import agree_on, agree_on_program, is_joint, warn_if_alone
 
 
 class FitMany(NamedTuple):
@@ -179,6 +179,7 @@ def fit_many(
     rates = check_rates(optimizer, learning_rates, members)
     given = (data, keys, weights, validation, validation_weights, learning_rates)
     check_not_traced("fit_many", given)
+    warn_if_alone("fit_many", mesh)
     x, y = check_data("data", net, data, weights, members)
     recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, x_of_one(x))
     recipe = on_rows(layout, recipe, x_of_one(x).shape[0])
@@ -215,17 +216,26 @@ def fit_many(
     if auto is not None:
         runs = runs._replace(stopped=filling(auto, members))
 
-    def call(runs, count):
+    def program(runs, count, of: Callable[..., Any] = compiled_many):
+        each = (_on_devices(auto, runs), rates, own)
         options = {"group_size": group_size, "mesh": auto}
+        return of(net, recipe, each, shared, stopping, count, **options)
+
+    def lowered():
         with on(auto):
-            each = (_on_devices(auto, runs), rates, own)
-            runs, rows, taken = compiled_many(net, recipe, each, shared, stopping, count, **options)
+            return program(runs, 1, compiled_many.lower)
+
+    def call(runs, count):
+        with on(auto):
+            runs, rows, taken = program(runs, count)
             if auto is None:
                 return runs, rows, taken
             stopped, rows, taken = on_host(auto, (runs.stopped, rows, taken))
         rows = jax.tree.map(lambda t: t[:, :members], rows)
         return runs._replace(stopped=stopped), rows, np.max(taken)
 
+    if is_joint(layout):
+        agree_on_program("fit_many", lowered)
     told = hearing(joint=is_joint(layout), saves=False)
     with told as heard, peers("fit_many"), Progress(epochs, progress, _words) as line:
         runs, tables, interrupted = drive(call, runs, epochs, line.show, agreed=heard.agreed)

@@ -1,7 +1,8 @@
 """Told to end: SIGTERM, as a cluster sends it some seconds before it takes the machine, and Ctrl-C.
 
 A signal comes to one process, or to all at different moments. It is only noted, and before each
-call of a compiled loop all tell each other what they have noted, so that all stop at the same step.
+call of a compiled loop, of some whole epochs, all tell each other what they have noted, so that all
+stop after the same one.
 """
 
 import contextlib
@@ -15,6 +16,13 @@ from ffnn_jax.processes.agreement import exchange
 
 class Preempted(SystemExit):
     """SIGTERM came, and everything is saved: ends the program with exit status 0.
+
+    What comes after `fit` is not run, for there is no result. To do something else, catch it::
+
+        try:
+            result = ffnn.fit(..., checkpoints=checkpoints, resume=True)
+        except ffnn.Preempted:
+            sys.exit(75)  # one of yours, for "start me again"
 
     Like `KeyboardInterrupt` it is no `Exception`, and passes through `except Exception`.
     """
