@@ -6,6 +6,7 @@ the key that the order of the data is drawn from, what early stopping has seen (
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ import jax
 import numpy as np
 
 from ffnn_jax.checkpoint import Checkpoints
-from ffnn_jax.checkpoint.folder import File, Folder
+from ffnn_jax.checkpoint.folder import File, Folder, Found
 from ffnn_jax.checkpoint.leaves import encode, named_leaves
 from ffnn_jax.checkpoint.model import metadata_of
 from ffnn_jax.description import describe
@@ -103,24 +104,29 @@ def keeping(
 
 def _keeper(checkpoints: Folder, files: list[File], run: Run, identity: dict[str, Any]) -> Keeper:
     """A keeper at the newest of the files that verifies; at the start where there are none."""
-    found = checkpoints.newest(files)
-    if found is None:
+    restored = checkpoints.restored(files, functools.partial(_saved, checkpoints, run, identity))
+    if restored is None:
         return Keeper(checkpoints, identity, run, [])
-    manifest = found.manifest
-    for line in found.skipped:
+    for line in restored.skipped:
         warnings.warn(
-            f"fit: a checkpoint does not verify: {line}; that of epoch {manifest['step']} is taken "
+            f"fit: a checkpoint does not verify: {line}; that of epoch {restored.step} is taken "
             "instead",
             stacklevel=5,
         )
+    saved = restored.tree
+    return Keeper(checkpoints, identity, saved.run, [table_of(saved.history)])
+
+
+def _saved(checkpoints: Folder, run: Run, identity: dict[str, Any], found: Found) -> Saved:
+    """What a checkpoint of this fit holds, in its shapes; ValueError where it is of another."""
+    manifest = found.manifest
     _check_same(checkpoints, identity, metadata_of(checkpoints.folder, manifest).get("fit"))
-    saved_names = {row["name"] for row in manifest["leaves"]}
+    names = {row["name"] for row in manifest["leaves"]}
     history: dict[str, Any] = {
-        name: np.zeros(manifest["step"]) if f"history/{name}" in saved_names else None
+        name: np.zeros(manifest["step"]) if f"history/{name}" in names else None
         for name in History._fields
     }
-    saved = found.restore(Saved(run, History(**history)))
-    return Keeper(checkpoints, identity, saved.run, [table_of(saved.history)])
+    return Saved(run, History(**history))
 
 
 def identity_of(

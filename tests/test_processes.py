@@ -1,6 +1,7 @@
 """Several processes: who does not come or differs is named, a dead one is an error in the others,
 and SIGTERM saves at the same step everywhere."""
 
+import errno
 import functools
 import json
 import os
@@ -73,6 +74,14 @@ def test_all_hear_what_all_say(stars):
     assert together(*(lambda s=s: s.exchange("m", long) for s in stars)) == [[long] * 3] * 3
 
 
+def test_two_messages_that_come_at_once(stars):
+    stars[1].links[0].socket.sendall(b'{"a": 1}\n{"a": 2}\n{"a"')
+    link = stars[0].links[1]
+    assert [link.receive() for _ in range(2)] == [{"a": 1}, {"a": 2}]
+    stars[1].links[0].socket.sendall(b": 3}\n")
+    assert link.receive() == {"a": 3}
+
+
 def test_a_process_that_ends_is_named_in_all_others(stars):
     stars[1].links[0].close()
     words = together(lambda: stars[0].exchange("n", 0), lambda: stars[2].exchange("n", 2))
@@ -107,6 +116,16 @@ def test_processes_at_different_points(stars):
     words = together(*(lambda s=s: s.exchange("abc"[s.process_id], 0) for s in stars))
     assert all(isinstance(word, ProcessError) for word in words)
     assert "is at 'b', process 0 at 'a'" in str(words[1]) or "is at 'c'" in str(words[1])
+
+
+@pytest.mark.parametrize("early", [0, 1])
+def test_one_that_has_come_to_its_end_is_named_in_the_others(stars, early):
+    """As after sys.exit in one of them."""
+    words = together(
+        *(lambda s=s: s.exchange("end" if s.process_id == early else "fit", 0) for s in stars)
+    )
+    ended = f"fit: process {early} has come to the end of its program; start all processes again"
+    assert all(ended in str(words[process]) for process in range(3) if process != early)
 
 
 def test_a_process_that_is_too_slow(stars):
@@ -166,6 +185,163 @@ def test_strangers_and_processes_that_start_anew_do_no_harm():
     assert words == [[0, 1, 2]] * 3
     for star in stars:
         star.leave()
+
+
+def introduction(**fields):
+    """What a process of two says first."""
+    versions = {"jax": jax.__version__, "ffnn_jax": ffnn.__version__}
+    return json.dumps({"num_processes": 2, **versions, "process_id": 1, **fields}).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 200_000 + b"\n",
+        b"[" * 30_000 + b"\n",  # deeper than Python goes, shorter than what is too long
+        b'{"process_id": 1}\n',
+        b'{"num_processes": 3, "process_id": 1}\n',
+        introduction(num_processes=2.0),
+        introduction(jax=None),
+        introduction(ffnn_jax="0\n" * 9),
+        introduction(jax="0" * 1000),
+        introduction(process_id=7),
+        introduction(process_id=-1),
+        introduction(process_id=True),
+        b"x" * 70_000,
+    ],
+    ids=range(12),
+)
+def test_what_only_looks_like_a_process_is_a_stranger(line):
+    """It is not heard, and the connection is closed."""
+    port = free_port()
+
+    def come():
+        with retried(port) as stranger:
+            stranger.settimeout(PATIENCE)
+            try:
+                stranger.sendall(line)
+                left = stranger.recv(1)
+            except ConnectionError:
+                left = b""
+        return left, call_roll("127.0.0.1", port, 2, 1, 20.0)
+
+    first, (left, second) = together(roll(port, 2, 0), come)
+    assert left == b""
+    assert [list(first.links), list(second.links)] == [[1], [0]]
+    first.leave()
+    second.leave()
+
+
+def test_what_answers_without_end_or_too_deep_is_something_else():
+    for line in (b"[" * 30_000 + b"\n", b"x" * 70_000, b'{"values": [1]}\n', b'{"error": 1}\n'):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def answer(server=server, line=line):
+                connection = server.accept()[0]
+                connection.sendall(line)
+                return connection
+
+            word, connection = together(roll(server.getsockname()[1], 2, 1, 0.3), answer)
+            connection.close()
+        assert isinstance(word, ProcessError)
+        assert str(word).endswith(("no process of this training", "it is silent"))
+
+
+def test_many_that_say_nothing_are_dropped_the_oldest_first(monkeypatch):
+    monkeypatch.setattr("ffnn_jax.processes.roll.SPARE", 4)
+    port = free_port()
+
+    def come():
+        silent = [retried(port) for _ in range(12)]
+        second = call_roll("127.0.0.1", port, 2, 1, 20.0)
+        for one in silent:
+            one.settimeout(PATIENCE)
+        assert [one.recv(1) for one in silent[:6]] == [b""] * 6
+        for one in silent:
+            one.close()
+        return second
+
+    first, second = together(roll(port, 2, 0), come)
+    assert [list(first.links), list(second.links)] == [[1], [0]]
+    first.leave()
+    second.leave()
+
+
+class Full(socket.socket):
+    """A listener of a process that may open no more files, once one has come."""
+
+    came = 0
+
+    def accept(self):
+        self.came += 1
+        if self.came == 2:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+@pytest.fixture
+def listener(request, monkeypatch):
+    """What process 0 listens at, with room for those that come before it listens."""
+    listener = request.param()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    monkeypatch.setattr("ffnn_jax.processes.roll._listen", lambda *_: listener)
+    with listener:
+        yield listener
+
+
+@pytest.mark.parametrize("listener", [Full], indirect=True)
+def test_where_no_more_files_may_be_opened_the_silent_go(listener):
+    address = listener.getsockname()
+    with socket.create_connection(address) as silent:
+        first, second = together(roll(address[1], 2, 0), roll(address[1], 2, 1))
+        silent.settimeout(PATIENCE)
+        assert silent.recv(1) == b""
+    assert [list(first.links), list(second.links)] == [[1], [0]]
+    first.leave()
+    second.leave()
+
+
+@pytest.mark.parametrize("listener", [Full], indirect=True)
+def test_where_no_more_files_may_be_opened_and_nobody_is_silent(listener):
+    address = listener.getsockname()
+    with socket.create_connection(address) as one:
+        one.sendall(introduction(num_processes=3))
+        with socket.create_connection(address):
+            (word,) = together(roll(0, 3, 0))
+    assert str(word) == (
+        "start_processes: process 0 cannot take more connections: Too many open files"
+    )
+
+
+@pytest.mark.parametrize("listener", [socket.socket], indirect=True)
+def test_one_that_has_gone_again_is_not_handed_on(listener):
+    """It has said who it is and closed before process 0 looks."""
+    with socket.create_connection(listener.getsockname()) as one:
+        one.sendall(introduction())
+    (word,) = together(roll(0, 2, 0, 0.3))
+    assert str(word) == "start_processes: process 1 did not come in 0.3 s"
+
+
+def test_strangers_do_not_keep_process_0_beyond_its_time():
+    """One comes anew whenever one has gone."""
+    port, over = free_port(), threading.Event()
+
+    def come():
+        while not over.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", port)) as stranger:
+                    stranger.sendall(b"x\n")
+            except OSError:
+                time.sleep(0.001)
+
+    def wait():
+        outcome = together(roll(port, 2, 0, 0.5))
+        over.set()
+        return outcome
+
+    (word,), _ = together(wait, come)
+    assert "process 1 did not come in 0.5 s" in str(word)
 
 
 def retried(port):
@@ -234,6 +410,13 @@ def test_the_door_stays_open_when_the_coordinator_goes():
         ({"coordinator": 3}, TypeError, "coordinator: expected 'host:port', got 3"),
         ({"coordinator": "nowhere"}, ValueError, "expected 'host:port', got 'nowhere'"),
         ({"coordinator": "a:99999"}, ValueError, "expected 'host:port', got 'a:99999'"),
+        ({"coordinator": "a:" + "1" * 5000}, ValueError, "expected 'host:port', got 'a:1111"),
+        ({"coordinator": "a..b:1"}, ValueError, "expected 'host:port', got 'a..b:1'"),
+        ({"coordinator": "a" * 64 + ":1"}, ValueError, "expected 'host:port', got 'aaaa"),
+        ({"coordinator": " h:1"}, ValueError, "expected 'host:port', got ' h:1'"),
+        ({"coordinator": "a\0b:1"}, ValueError, "expected 'host:port', got"),
+        ({"coordinator": "[]:1"}, ValueError, "expected 'host:port', got"),
+        ({"timeout": 3e9}, ValueError, "timeout: expected at most 1000000 s, got 3000000000"),
         ({"num_processes": 0}, ValueError, "num_processes: expected at least 1, got 0"),
         ({"process_id": 2}, ValueError, "process_id: expected 0 to 1, got 2"),
         ({"process_id": "1"}, TypeError, "process_id: expected an int, got '1'"),

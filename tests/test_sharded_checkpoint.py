@@ -236,6 +236,65 @@ def test_what_was_added_is_noticed(tmp_path):
         checkpoints.latest(LIKE)
 
 
+def a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def a_link_without_end(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def a_link_to_what_was_there(path):
+    path.symlink_to(path.rename(path.parents[2] / f"elsewhere-{path.name}"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and links")
+@pytest.mark.parametrize("harm", [a_pipe, a_link_without_end, a_link_to_what_was_there])
+@pytest.mark.parametrize("name", ["SHA256SUMS", "manifest.json", "arrays/_METADATA"])
+def test_only_files_are_read(harm, name, tmp_path):
+    """A pipe would be waited for without end, and a link may lead anywhere."""
+    checkpoints, _ = saved(tmp_path)
+    path = checkpoints.save(4, {"w": W + 1})
+    harm(path / name)
+    found = checkpoints.latest(LIKE)
+    assert (found.step, found.skipped) == (3, (f"step-0000000004: damaged: {name} is no file",))
+
+
+@pytest.mark.parametrize("where", ["more", "arrays/more", "arrays/d/more"])
+@pytest.mark.parametrize("what", ["a link", "a folder"])
+def test_folders_and_links_that_were_added_are_noticed(what, where, tmp_path):
+    checkpoints, path = saved(tmp_path)
+    if what == "a link":
+        (path / where).symlink_to(tmp_path)
+    else:
+        (path / where).mkdir()
+    with pytest.raises(CheckpointError, match=f"damaged: {where} is "):
+        checkpoints.latest(LIKE)
+
+
+def sum_up(path):
+    """Digests that fit what lies there."""
+    (path / sums.NAME).unlink()
+    sums.write_sums(path, sums.digests(path, sums.listed(path)))
+
+
+def test_arrays_that_orbax_cannot_read_though_their_sums_fit_are_skipped(tmp_path):
+    checkpoints, _ = saved(tmp_path)
+    path = checkpoints.save(4, {"w": W + 1})
+    for file in files_of(path / "arrays"):
+        file.write_bytes(b"\x80 none of ours")
+    sum_up(path)
+    found = checkpoints.latest(LIKE)
+    assert found.step == 3
+    assert "step-0000000004" in found.skipped[0]
+    assert "it cannot be read" in found.skipped[0]
+    shutil.rmtree(tmp_path / "step-0000000003")
+    with pytest.raises(CheckpointError, match=r"no checkpoint verifies: .* it cannot be read"):
+        checkpoints.latest(LIKE)
+
+
 def test_a_manifest_that_is_none_of_ours_is_refused(tmp_path):
     checkpoints, path = saved(tmp_path)
     manifest = json.loads((path / "manifest.json").read_text())
@@ -245,10 +304,17 @@ def test_a_manifest_that_is_none_of_ours_is_refused(tmp_path):
         ({"format": ""}, "not of the format"),
         ({"leaves": [{}]}, "name"),
         ({"leaves": [{"name": "w", "shape": 1}]}, "a leaf has no name or no shape"),
+        ({"leaves": [{"name": "w", "shape": [4]}]}, "w: unknown dtype 'None'"),
+        ({"leaves": [{"name": "w", "shape": ["4"], "dtype": "float32"}]}, "w: expected sizes"),
+        ({"leaves": [{"name": "w", "shape": [-1], "dtype": "float32"}]}, "w: expected sizes"),
+        ({"leaves": [{"name": "k", "shape": [], "dtype": "key<fry>", "impl": "no"}]}, "no"),
+        ({"leaves": [{"name": "k", "shape": [], "dtype": "key<fry>", "impl": "rbg"}]}, "key<fry>"),
+        ({"leaves": [{"name": "k", "shape": [], "dtype": "key<fry>"}]}, "unknown dtype"),
+        ({"leaves": ["w"]}, "a leaf has no row"),
+        ({"step": 3.0}, "another step than its name"),
     ):
         (path / "manifest.json").write_text(json.dumps({**manifest, **change}))
-        (path / sums.NAME).unlink()
-        sums.write_sums(path, sums.digests(path, sums.listed(path)))
+        sum_up(path)
         with pytest.raises(CheckpointError, match=words):
             checkpoints.latest(LIKE)
 

@@ -10,7 +10,7 @@ from test_training import _standard_promotion  # noqa: F401
 
 import ffnn_jax as ffnn
 from ffnn_jax import resuming
-from ffnn_jax.checkpoint import Checkpoints, ShardedCheckpoints
+from ffnn_jax.checkpoint import Checkpoints, ShardedCheckpoints, sums
 from ffnn_jax.sharding.placement import placement
 
 pytest.importorskip("orbax.checkpoint")
@@ -59,6 +59,20 @@ def test_the_same_layout_gives_the_same_bits(tmp_path):
     assert digest(all_of(result)) == digest(all_of(expected))
     again = fit(SQUARE, checkpoints)  # with nothing left to do
     assert digest(again) == digest(result)
+
+
+def test_what_orbax_cannot_read_is_skipped(tmp_path):
+    """The digests of the newest fit what lies there; the one before is gone on from."""
+    checkpoints = ShardedCheckpoints(tmp_path)
+    cut(LINE, checkpoints, 2)
+    cut(LINE, checkpoints, 4)
+    newest = checkpoints.files()[0].path
+    (newest / "arrays" / "_METADATA").write_bytes(b"\x80")
+    (newest / sums.NAME).unlink()
+    sums.write_sums(newest, sums.digests(newest, sums.listed(newest)))
+    with pytest.warns(UserWarning, match=rf"does not verify: {newest.name}: .*cannot be read"):
+        result = fit(LINE, checkpoints)
+    assert len(result.history.loss) == EPOCHS
 
 
 @pytest.mark.parametrize("kind", [ShardedCheckpoints, Checkpoints])

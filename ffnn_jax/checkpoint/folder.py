@@ -57,7 +57,7 @@ class Found(NamedTuple):
     Attributes:
       manifest: what it says of itself: step, metadata, and leaves, a row for each with its name.
       restore: gives its values in the structure of a tree, as `latest`; ValueError where it holds
-        another.
+        another, OSError where they cannot be read.
       skipped: as that of `Restored`.
     """
 
@@ -159,18 +159,22 @@ class Folder:
         Raises:
           CheckpointError: none does.
         """
-        skipped: list[str] = []
-        for file in files:
-            try:
-                found = self._read_together(file)
-                if found.manifest.get("step") != file.step:
-                    raise CheckpointError(file.path, "its manifest has another step than its name")
-                return found._replace(skipped=tuple(skipped))
-            except (CheckpointError, OSError) as error:
-                skipped.append(f"{file.path.name}: {getattr(error, 'reason', error)}")
-        if skipped:
-            raise CheckpointError(self.folder, f"no checkpoint verifies: {'; '.join(skipped)}")
-        return None
+        first = self._newest(files, _itself)
+        return None if first is None else first[0]._replace(skipped=first[1])
+
+    def restored(self, files: list[File], like: Callable[[Found], Any]) -> Restored | None:
+        """The first of the files that verifies and can be read.
+
+        Args:
+          files: the newest first.
+          like: gives the tree into which a checkpoint is to be restored, as that of `latest`.
+
+        Raises:
+          ValueError: it does not fit that tree, or what `like` raises.
+          CheckpointError: none verifies.
+        """
+        first = self._newest(files, functools.partial(self._taken, like))
+        return None if first is None else first[0]._replace(skipped=first[1])
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -269,24 +273,47 @@ class Folder:
         for file in [*same, *(file for file in old if file not in kept)]:
             self._remove(file)
 
+    def _newest(
+        self, files: list[File], use: Callable[[Found], T]
+    ) -> tuple[T, tuple[str, ...]] | None:
+        """What is made of the first that verifies and can be read; a line for each before it."""
+        skipped: list[str] = []
+        for file in files:
+            try:
+                found = self._read_together(file)
+                step = found.manifest.get("step")
+                if type(step) is not int or step != file.step:
+                    raise CheckpointError(file.path, "its manifest has another step than its name")
+                return use(found), tuple(skipped)
+            except (CheckpointError, OSError) as error:
+                skipped.append(f"{file.path.name}: {getattr(error, 'reason', error)}")
+        if skipped:
+            raise CheckpointError(self.folder, f"no checkpoint verifies: {'; '.join(skipped)}")
+        return None
+
+    def _taken(self, like: Callable[[Found], Any], found: Found) -> Restored:
+        metadata, wanted = metadata_of(self.folder, found.manifest), like(found)
+        step = found.manifest["step"]
+        try:
+            return Restored(step, found.restore(wanted), metadata, ())
+        except ValueError as error:
+            raise ValueError(f"step {step}: {error}") from error
+
     def _restored(self, listed: Callable[[], list[File]], like: Any) -> Restored | None:
-        found = None
         for _ in range(LISTINGS):
             files = listed()
             try:
-                found = self.newest(files)
-                break
+                return self.restored(files, lambda _: like)
+            except ValueError as error:
+                raise CheckpointError(self.folder, str(error)) from error
             except CheckpointError:  # was all of it replaced between the listing and the reading?
                 if self._first(functools.partial(_any_is_there, files)):
                     raise
-        if found is None:
-            return None
-        step = found.manifest["step"]
-        try:
-            tree = found.restore(like)
-        except ValueError as error:
-            raise CheckpointError(self.folder, f"step {step}: {error}") from error
-        return Restored(step, tree, metadata_of(self.folder, found.manifest), found.skipped)
+        return None
+
+
+def _itself(found: Found) -> Found:
+    return found
 
 
 def _any_is_there(files: list[File]) -> bool:

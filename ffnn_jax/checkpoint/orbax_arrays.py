@@ -71,7 +71,7 @@ def store(folder: pathlib.Path, leaves: list[Described]) -> None:
 
 
 def merge(folder: pathlib.Path) -> None:
-    """Makes one of what all processes wrote.
+    """Makes one of what all processes wrote, without the folders that nobody wrote into.
 
     Raises:
       OSError: it cannot be written.
@@ -84,6 +84,9 @@ def merge(folder: pathlib.Path) -> None:
             orbax.PyTreeCheckpointHandler().finalize(_absolute(epath, folder))
     except Exception as error:
         raise OSError(f"{folder}: it cannot be written: {_words(error)}") from error
+    for inner in sorted(path for path in folder.rglob("*") if path.is_dir())[::-1]:
+        if not any(inner.iterdir()):
+            inner.rmdir()
 
 
 def check_rows(rows: list[dict[str, Any]], like: Any) -> None:

@@ -28,9 +28,11 @@ from typing import Any, TypeVar
 
 import jax
 
+from ffnn_jax import checks
 from ffnn_jax.checkpoint.archive import DAMAGED, CheckpointError, libraries
 from ffnn_jax.checkpoint.atomic import PREFIX, SUFFIX, YOUNG, hold, sync_folder
 from ffnn_jax.checkpoint.folder import NAMES, File, Folder, Found
+from ffnn_jax.checkpoint.leaves import BFLOAT16, DTYPES
 from ffnn_jax.checkpoint.orbax_arrays import (
     Described,
     check_rows,
@@ -40,6 +42,7 @@ from ffnn_jax.checkpoint.orbax_arrays import (
     packages,
     store,
 )
+from ffnn_jax.checkpoint.sums import NAME as SUMS
 from ffnn_jax.checkpoint.sums import check_sums, digests, listed, write_sums
 from ffnn_jax.checkpoint.together import each, first, own
 
@@ -172,8 +175,16 @@ class ShardedCheckpoints(Folder):
         return Found(manifest, functools.partial(self._restore, file.path, manifest["leaves"]))
 
     def _restore(self, path: pathlib.Path, rows: list[dict[str, Any]], like: Any) -> Any:
+        """The values; every process raises the same, as all then take the one before, or none."""
         check_rows(rows, like)
-        return own(self.folder, functools.partial(load, path / ARRAYS, rows, like))
+        loaded: list[Any] = []
+        work = functools.partial(_loaded, loaded, path / ARRAYS, rows, like)
+        for process, failed in enumerate(each(self.folder, work)):
+            if failed is not None:
+                misfit, words = failed
+                words = words if jax.process_count() == 1 else f"process {process}: {words}"
+                raise ValueError(words) if misfit else OSError(words)
+        return loaded[0]
 
     # Together ------------------------------------------------------------------------------------
 
@@ -193,6 +204,9 @@ def _manifest(fields: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 def _parsed_manifest(folder: pathlib.Path) -> dict[str, Any]:
     """The manifest of a checkpoint that verifies; ValueError where it is none that we know."""
+    more = {path.name for path in folder.iterdir()} - {MANIFEST, ARRAYS, SUMS}
+    if more:
+        raise ValueError(f"damaged: {min(more)} is none of ours")
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"no checkpoint: its manifest is not of the format {FORMAT!r}")
@@ -202,9 +216,37 @@ def _parsed_manifest(folder: pathlib.Path) -> dict[str, Any]:
             "update it"
         )
     for row in manifest["leaves"]:
-        if not isinstance(row["name"], str) or not isinstance(row["shape"], list):
-            raise ValueError("a leaf has no name or no shape")
+        _check_row(row)
     return manifest
+
+
+def _check_row(row: Any) -> None:
+    """A row of the manifest has what `describe` gives it."""
+    if not isinstance(row, dict):
+        raise ValueError("a leaf has no row")
+    name, shape, dtype = (row.get(field) for field in ("name", "shape", "dtype"))
+    if not isinstance(name, str) or not isinstance(shape, list):
+        raise ValueError("a leaf has no name or no shape")
+    if not all(type(n) is int and 0 <= n <= checks.LARGEST_SIZE for n in shape):
+        raise ValueError(f"{name[:100]}: expected sizes from 0 to {checks.LARGEST_SIZE}")
+    if "impl" in row:
+        key = jax.eval_shape(functools.partial(jax.random.key, impl=row["impl"]), 0)
+        known = [str(key.dtype)]
+    else:
+        known = list(map(str, (*DTYPES, BFLOAT16)))
+    if dtype not in known:
+        raise ValueError(f"{name[:100]}: unknown dtype {str(dtype)[:50]!r}")
+
+
+def _loaded(
+    loaded: list[Any], folder: pathlib.Path, rows: list[dict[str, Any]], like: Any
+) -> tuple[bool, str] | None:
+    """None once the values are in the list; else whether they do not fit, and the words for it."""
+    try:
+        loaded.append(load(folder, rows, like))
+    except (ValueError, OSError) as error:
+        return isinstance(error, ValueError), str(error)
+    return None
 
 
 def _own_digests(folder: pathlib.Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ in the folder that has no line: a line that was lost, or changed, is noticed lik
 import hashlib
 import os
 import pathlib
+import stat
 from collections.abc import Callable
 
 from ffnn_jax.checkpoint.atomic import sync_folder
@@ -16,9 +17,28 @@ NAME = "SHA256SUMS"
 
 
 def listed(folder: pathlib.Path) -> list[str]:
-    """The files in a folder and in those within it, but for SHA256SUMS, in order."""
-    paths = (path for path in folder.rglob("*") if not path.is_dir())
-    return sorted({path.relative_to(folder).as_posix() for path in paths} - {NAME})
+    """The files in a folder and in those within it, but for SHA256SUMS, in order.
+
+    Raises:
+      ValueError: something in it is neither a file nor a folder, such as a symbolic link, or a
+        pipe, which would be read without end; or a folder within another is empty.
+      OSError: it cannot be looked at.
+    """
+    names = []
+    for path, folders, files in os.walk(folder, onerror=_raise):
+        inside = pathlib.Path(path).relative_to(folder)
+        for name in (*folders, *files):
+            mode = os.lstat(pathlib.Path(path, name)).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise ValueError(f"damaged: {(inside / name).as_posix()} is no file")
+        if not folders and not files and len(inside.parts) > 1:  # no arrays leave theirs empty
+            raise ValueError(f"damaged: {inside.as_posix()} is empty")
+        names += [(inside / name).as_posix() for name in files]
+    return sorted({*names} - {NAME})
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def digests(folder: pathlib.Path, names: list[str]) -> dict[str, str]:
@@ -58,11 +78,11 @@ def check_sums(folder: pathlib.Path, mine: Callable[[int], bool]) -> None:
       ValueError: it does not.
       OSError: a file cannot be read.
     """
+    names = listed(folder)  # before anything is opened
     text = (folder / NAME).read_text(encoding="utf-8", errors="replace")
     sums = dict(line.split("  ", 1)[::-1] for line in text.splitlines() if "  " in line)
     if text != _text(sums):
         raise ValueError(f"damaged: {NAME} is not as it is written")
-    names = listed(folder)
     if names != sorted(sums):
         lost, added = sorted(set(sums) - set(names)), sorted(set(names) - set(sums))
         what = f"{lost[0]} is missing" if lost else f"{added[0]} has no line in {NAME}"

@@ -3,6 +3,7 @@
 The three names are the same from jax 0.8 to 0.12; orbax and flax use the first as well.
 """
 
+import math
 import threading
 from typing import Any
 
@@ -20,7 +21,7 @@ def find_cluster(
     from jax._src.clusters import ClusterEnv
 
     found = ClusterEnv.auto_detect_unset_distributed_params(
-        coordinator, num_processes, process_id, None, None, int(timeout)
+        coordinator, num_processes, process_id, None, None, math.ceil(timeout)
     )
     return found[:3]
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 LONGEST = 2**26  # bytes of one message
+STRANGERS = 2**16  # bytes of a message of somebody who has not yet said who it is
 SECONDS = 60.0  # in which a message is taken off our hands
 CLOSED = getattr(select, "POLLRDHUP", 0)  # POLLHUP and POLLERR are always looked for
 SILENCE = (5, 5, 3)  # s until a silent host is asked, s between questions, how many go unanswered
@@ -26,6 +27,7 @@ class Link:
 
     Attributes:
       socket: the connection. A host that has lost its power is found by the questions of TCP.
+      longest: bytes that a message may have: few, until the roll call knows the other end.
     """
 
     def __init__(self, connection: socket.socket):
@@ -37,8 +39,9 @@ class Link:
         ):
             if hasattr(socket, name):
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        self.socket = connection
-        self._received = b""
+        self.socket, self.longest = connection, STRANGERS
+        self._received = bytearray()
+        self._searched = 0  # bytes of it that hold no end of a message
 
     def fileno(self) -> int:
         """For selectors."""
@@ -60,24 +63,37 @@ class Link:
           OSError: it cannot be reached.
           ValueError: what comes are no messages of ours.
         """
-        data = self.socket.recv(65536)
-        if not data:
-            raise EOFError
-        self._received += data
-        line, end, rest = self._received.partition(b"\n")
-        if not end:
-            if len(self._received) > LONGEST:
-                raise ValueError("a message without an end")
+        end = self._received.find(b"\n", self._searched)
+        if end < 0:  # none came with the message before
+            data = self.socket.recv(65536)
+            if not data:
+                raise EOFError
+            self._searched = len(self._received)
+            self._received += data
+            end = self._received.find(b"\n", self._searched)
+        if (len(self._received) if end < 0 else end) > self.longest:
+            raise ValueError("a message that is too long")
+        if end < 0:
+            self._searched = len(self._received)
             return None
-        self._received = rest
-        message = json.loads(line)
-        if not isinstance(message, dict):
-            raise ValueError("a message that is no object")
-        return message
+        line = bytes(self._received[:end])
+        del self._received[: end + 1]
+        self._searched = 0
+        return _parsed(line)
 
     def close(self) -> None:
         """Closes it."""
         self.socket.close()
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(line)
+    except RecursionError:
+        raise ValueError("lists and dicts that are too deep in each other") from None
+    if not isinstance(message, dict):
+        raise ValueError("a message that is no object")
+    return message
 
 
 def ready(connections: Iterable[Any], deadline: float) -> list[Any]:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from ffnn_jax.processes.link import Link, ProcessError, ready
 
 TIMEOUT = 1800.0  # s, as XLA waits in a collective on CPU
+END = "end"  # where a program is at its exit
 AGAIN = "start all processes again; with checkpoints they go on from the last"
 
 
@@ -122,9 +123,7 @@ class Star:
                 if "error" in said:
                     self._fail(said["error"])
                 if said.get("name") != name:
-                    self._fail(
-                        f"process {process} is at {said.get('name')!r}, process 0 at {name!r}"
-                    )
+                    self._fail(elsewhere(name, process, said.get("name")))
                 values[process] = said.get("value")
                 del waiting[process]
         return [values[process] for process in sorted(values)]
@@ -150,3 +149,11 @@ class Star:
 def lost(name: str, process: int) -> str:
     """What is said of a process that has gone."""
     return f"{name}: process {process} has ended or cannot be reached; {AGAIN}"
+
+
+def elsewhere(name: str, process: int, other: Any) -> str:
+    """What is said where process 0 is at one name, and another process at another."""
+    if END in (name, other):
+        there, ended = (other, 0) if name == END else (name, process)
+        return f"{there}: process {ended} has come to the end of its program; {AGAIN}"
+    return f"process {process} is at {other!r}, process 0 at {name!r}; {AGAIN}"

@@ -12,6 +12,7 @@ Step 2 stands before step 3 since JAX aborts a process whose coordinator, or pee
 
 import atexit
 import contextlib
+import math
 import os
 import sys
 from typing import Any
@@ -22,8 +23,8 @@ from ffnn_jax import checks
 from ffnn_jax.processes import engine
 from ffnn_jax.processes.door import Door
 from ffnn_jax.processes.link import ProcessError
-from ffnn_jax.processes.roll import call_roll, split_address
-from ffnn_jax.processes.star import Star
+from ffnn_jax.processes.roll import call_roll, check_timeout, split_address
+from ffnn_jax.processes.star import END, Star
 from ffnn_jax.processes.watch import hurry, watch
 
 HEARTBEAT = 20  # s without a sign of life after which JAX takes a process for dead
@@ -57,7 +58,7 @@ def start_processes(
       coordinator: "host:port" of process 0; the port has to be free there.
       num_processes: how many there are; with 1 nothing is started.
       process_id: which one this is, from 0.
-      timeout: seconds to wait for the others.
+      timeout: seconds to wait for the others, at most 1 000 000.
 
     Raises:
       TypeError, ValueError: an argument is of another kind, or is neither given nor found.
@@ -69,7 +70,7 @@ def start_processes(
       >>> from ffnn_jax.processes import start_processes
       >>> start_processes(num_processes=1)  # two: coordinator="10.0.0.1:1234", process_id=0 and 1
     """
-    checks.check_positive_float("timeout", timeout)
+    check_timeout(timeout)
     if num_processes is not None and checks.check_positive_int("num_processes", num_processes) == 1:
         return
     if _stars or jax.distributed.is_initialized():
@@ -86,7 +87,7 @@ def start_processes(
         address,
         number,
         process,
-        initialization_timeout=int(timeout),
+        initialization_timeout=math.ceil(timeout),
         heartbeat_timeout_seconds=HEARTBEAT,
     )
     engine.keep()
@@ -151,7 +152,7 @@ def _end() -> None:
     if getattr(sys, "last_value", None) is not None:
         leave(type(sys.last_value).__name__)
     with contextlib.suppress(ProcessError):
-        star.exchange("end", None, TIMEOUT)
+        star.exchange(END, None, TIMEOUT)
         return
     engine.forget()
     hurry()
