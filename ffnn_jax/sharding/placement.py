@@ -154,6 +154,17 @@ def check_mesh(mesh: Any, known: tuple[str, ...] = (DATA, MODEL, MEMBER)) -> Non
         raise ValueError(f"mesh: expected axes named {expected}; got a mesh without axes")
 
 
+def check_processes(mesh: Mesh) -> None:
+    """The mesh has devices of each process: the rows of one that has none would be left out."""
+    found = {device.process_index for device in mesh.devices.flat}
+    missing = [str(i) for i in range(jax.process_count()) if i not in found]
+    if missing:
+        raise ValueError(
+            f"mesh: expected devices of each of the {jax.process_count()} processes, as "
+            f"jax.devices() lists them; got none of process {', '.join(missing)}"
+        )
+
+
 def check_layout(net: Network, mesh: Any, given: Any) -> Layout | None:
     """The arguments mesh= and placement= of a training; None where there is no mesh."""
     if mesh is None:
@@ -161,6 +172,7 @@ def check_layout(net: Network, mesh: Any, given: Any) -> Layout | None:
             raise ValueError("placement: expected None without a mesh; pass mesh= as well")
         return None
     check_mesh(mesh, (DATA, MODEL))
+    check_processes(mesh)
     if given is None:
         return Layout(mesh, placement(net, mesh))
     if not isinstance(given, tuple | list) or not all(
