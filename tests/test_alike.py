@@ -26,7 +26,7 @@ DIFFER = {
     ),
     "devices": "fit: the processes differ in mesh.devices: process 0 has [",
     "explicit": "fit: the processes differ in mesh.axis_types: process 0 has [",
-    "batch_size": "train_epoch: the processes differ in batch_size: process 0 has 8, process 1 has 12",
+    "batch_size": "train_epoch: the processes differ in batch_size: process 0 has 8, process 1 ",
     "width": "train_epoch: the processes differ in network: process 0 has ",
     "saved": (
         'fit: the processes differ in checkpoints: process 0 has ["ShardedCheckpoints", "every=1"'

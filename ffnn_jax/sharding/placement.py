@@ -203,13 +203,13 @@ def _check_spec(argument: str, spec: PartitionSpec, shape: tuple[int, ...], mesh
     """An array of the shape can be split so on the mesh."""
     if len(spec) > len(shape):
         raise ValueError(f"{argument}: expected at most {len(shape)} entries, got {spec}")
-    names = [name for entry in spec for name in axes_of(entry)]
-    for name in names:
-        if name not in mesh.shape or names.count(name) > 1:
-            raise ValueError(
-                f"{argument}: expected axes of the mesh, {', '.join(mesh.axis_names)}, each at "
-                f"most once; got {spec}"
-            )
+    odd = spec.unreduced or spec.reduced or PartitionSpec.UNCONSTRAINED in tuple(spec.partitions)
+    names = [] if odd else [name for entry in spec for name in axes_of(entry)]
+    if odd or any(name not in mesh.shape or names.count(name) > 1 for name in names):
+        raise ValueError(
+            f"{argument}: expected axes of the mesh, {', '.join(mesh.axis_names)}, each at most "
+            f"once; got {spec}"
+        )
     for n, parts in zip(shape, _parts(mesh, spec), strict=False):
         if n % parts:
             raise ValueError(f"{argument}: {n} does not divide into {parts} parts, as {spec} has")
@@ -217,7 +217,9 @@ def _check_spec(argument: str, spec: PartitionSpec, shape: tuple[int, ...], mesh
 
 def axes_of(entry: Any) -> tuple[str, ...]:
     """The mesh axes of one entry of a PartitionSpec."""
-    return (entry,) if isinstance(entry, str) else tuple(entry or ())
+    if entry is None:
+        return ()
+    return tuple(entry) if isinstance(entry, tuple | list) else (entry,)
 
 
 def _parts(mesh: Mesh, spec: PartitionSpec) -> list[int]:
@@ -236,12 +238,24 @@ def automatic(mesh: Mesh) -> Mesh:
 
 
 def on(layout: Layout | None) -> contextlib.AbstractContextManager[Any]:
-    """The context to trace and call in: another mesh that the caller works on is put aside."""
+    """The context to trace and call in: another mesh that the caller works on is put aside.
+
+    Inside a jit, vmap or grad JAX does not set a mesh of devices, only an abstract one, of the size
+    of the one before it.
+    """
     if layout is None:
         return contextlib.nullcontext()
-    if isinstance(jax.numpy.zeros(()), Tracer):
-        return jax.sharding.use_abstract_mesh(layout.auto.abstract_mesh)
-    return jax.set_mesh(layout.auto)
+    try:
+        return jax.set_mesh(layout.auto)
+    except ValueError:
+        here, mesh = jax.sharding.get_abstract_mesh(), layout.auto.abstract_mesh
+    if not here.empty and here.size != mesh.size:
+        raise ValueError(
+            f"mesh: expected {here.size} devices, as has the mesh of the jax.set_mesh around this "
+            f"jit, vmap or grad, {here.axis_names}; got {mesh.size}; leave that jax.set_mesh, or "
+            "give it this mesh"
+        )
+    return jax.sharding.use_abstract_mesh(mesh)
 
 
 def computed_on(layout: Layout | None, net: Network) -> Network:
