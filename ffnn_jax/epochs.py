@@ -290,7 +290,7 @@ def drive(
     tables = list(before)
     done, count = sum(len(table.seconds) for table in tables), 1
     try:
-        while done < epochs and not np.all(run.stopped):
+        while done < epochs and not np.all(np.asarray(run.stopped)):
             most = agreed(min(count, epochs - done, every - done % every))
             began = time.perf_counter()
             after, rows, taken = call(run, most)

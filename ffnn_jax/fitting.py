@@ -135,8 +135,9 @@ def fit(
         split by rows over `data`, and wide layers over `model`. The order of the examples is that
         of one device, so the result is the same up to rounding. A batch that does not divide is
         filled up. Of several processes each gives its own rows, of `data` and of `validation`, as
-        NumPy arrays; an array of JAX that is spread over the mesh is the whole. None: one device,
-        of several processes each its own, with a warning.
+        NumPy arrays; an array of JAX that is spread over the mesh is the whole. The mesh has
+        devices of each process. None: one device; of several processes each trains alone, on its
+        own rows, with a warning.
       placement: where each W_k and b_k lives on the mesh, a tuple of `Layer(W, b)` of
         PartitionSpecs; None: by the rule, `ffnn_jax.placement(net, mesh)`.
       patience: stops after so many epochs in a row whose loss is no better than the best before
@@ -167,9 +168,10 @@ def fit(
       TypeError, ValueError: as `loss`, and for NaN or infinity in the data, a distribution that
         is none, a batch_size that is no int from 1 to N, epochs < 1; neither or both of key and
         state; accumulate that does not divide batch_size; a mesh with an axis that is neither data
-        nor model, a batch with fewer rows than the axis data has devices, or a placement that does
-        not fit; patience < 0, min_delta < 0, or min_delta without patience; resume without
-        checkpoints, checkpoints that are there and no resume, or checkpoints of another fit.
+        nor model, or without devices of a process, a batch with fewer rows than the axis data has
+        devices, or a placement that does not fit; patience < 0, min_delta < 0, or min_delta without
+        patience; resume without checkpoints, checkpoints that are there and no resume, or
+        checkpoints of another fit.
       ProcessError: the processes of the mesh differ, in what they are given or in what the
         optimizer and the objective do, or one has ended.
       CheckpointError: another training holds the folder, or no checkpoint in it verifies.
@@ -220,18 +222,19 @@ def fit(
             objective=objective,
             key=key,
             compiler_options=compiler_options and dict(compiler_options),
-            checkpoints=type(checkpoints).__name__,
+            checkpoints=_kept(checkpoints),
             resume=resume,
+            state=state,
         )
     recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x)
-    with peers("fit"):
+    with peers("fit"), on(layout):
         if layout is None:
             now = state or begin(net, optimizer, jnp.asarray(key))
             arrays = _data_of(net, now.params, (x, y, weights), validation)
         else:
-            now = state or begin(net, optimizer, key, mesh=mesh, placement=layout.placement)
+            now = state or begin(net, optimizer, key, mesh=layout.auto, placement=layout.placement)
             arrays = _spread_data_of(net, recipe, dtype, (x, y, weights), validation)
-    run = start(now, patience is not None)
+        run = start(now, patience is not None)
 
     def call(run, count, program: Callable[..., Any] = run_compiled):
         with on(layout):
@@ -304,6 +307,13 @@ def _spread_data_of(
     x, y, _ = spread(layout, split, as_examples(net, layout, dtype, held_x, held_y, None))
     weights = put(split.mask(), layout.rows()) if split.rows < split.length else None
     return data._replace(held_out_x=x, held_out_y=y, held_out_weights=weights)
+
+
+def _kept(checkpoints: Checkpoints | ShardedCheckpoints | None) -> list[Any] | None:
+    """What all processes have to have alike of where they save."""
+    if checkpoints is None:
+        return None
+    return [type(checkpoints).__name__, f"every={checkpoints.every}", f"keep={checkpoints.keep}"]
 
 
 def _programs(options: tuple[tuple[str, Any], ...]) -> tuple[Callable[..., Any], Wrapped]:

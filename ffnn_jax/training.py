@@ -30,6 +30,7 @@ from ffnn_jax.recipe import (
     recipe_on,
 )
 from ffnn_jax.sharding import examples as sharded
+from ffnn_jax.sharding.alike import agree_on, is_joint, is_traced
 from ffnn_jax.sharding.batches import SplitBatches, SplitParts, in_parts
 from ffnn_jax.sharding.placement import (
     Placement,
@@ -70,6 +71,7 @@ def init_state(
     Raises:
       TypeError, ValueError: the optimizer is none, the key is none, params do not fit, or the
         mesh or the placement is none that fits.
+      ProcessError: the processes of the mesh differ in what they give.
     """
     network.check_network(net)
     check_optimizer(optimizer)
@@ -78,6 +80,8 @@ def init_state(
     layout = check_layout(net, mesh, placement)
     if layout is None:
         return _start(net, optimizer, key, params, dtype)
+    if is_joint(layout) and not is_traced((key, params)):
+        agree_on("init_state", net, layout, {}, key=key, state=params)
     if params is not None:
         params = jax.tree.map(partial(sharded.cast, dtype=dtype), tuple(params))
     with on(layout):
@@ -191,7 +195,8 @@ def train_epoch(
       accumulate: as for `train_step`; it divides batch_size.
       mesh, placement: as for `fit`. Arrays of NumPy go to the devices in each call; those that are
         split by rows over `data` already, `NamedSharding(mesh, P("data"))`, stay where they are.
-        Of several processes nothing is compared, as `fit` does.
+        Several processes compare in each call what they are given, but not the values of the
+        state: those they would have to wait for. Inside a `jit` of yours they compare nothing.
 
     Returns:
       (the next state, losses (⌈N/B⌉,), each before its step).
@@ -199,10 +204,16 @@ def train_epoch(
     Raises:
       TypeError, ValueError: as `loss`, or a batch_size that is no int from 1 to N, or accumulate
         that does not divide it; mesh and placement as for `fit`.
+      ProcessError: the processes of the mesh differ in what they give.
     """
     check_state(net, optimizer, state)
     network.check_examples(net, x, y, weights)
     layout = check_layout(net, mesh, placement)
+    if layout is not None and is_joint(layout) and not is_traced((state, x, y, weights)):
+        given = {"batch_size": batch_size, "objective": objective, "accumulate": accumulate}
+        dtypes = [str(leaf.dtype) for leaf in jax.tree.leaves(state)]
+        arrays = {"x": x, "y": y, "weights": weights}
+        agree_on("train_epoch", net, layout, arrays, dtypes=dtypes, **given)
     recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x)
     if layout is None:
         _, x, y, weights = network.as_examples(net, state.params, x, y, weights)

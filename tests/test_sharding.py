@@ -355,6 +355,14 @@ BAD = {
         ValueError,
         r"placement\[0\].W: expected axes of the mesh",
     ),
+    **{
+        f"an axis that is none: {spec}": (
+            {"mesh": mesh_of(data=2), "placement": (ffnn.Layer(spec, P()), WHOLE, WHOLE)},
+            ValueError,
+            r"placement\[0\].W: expected axes of the mesh, data, each at most once; got P\(",
+        )
+        for spec in (P(1), P((1,)), P(P.UNCONSTRAINED), P(unreduced={"data"}), P(reduced={"data"}))
+    },
     "an axis twice": (
         {
             "mesh": mesh_of(model=2),

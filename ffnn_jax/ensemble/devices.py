@@ -29,6 +29,7 @@ from ffnn_jax.sharding.placement import (
     automatic,
     check_batches,
     check_mesh,
+    check_processes,
     placement,
     put,
 )
@@ -39,6 +40,7 @@ def check_member_mesh(mesh: Any) -> Mesh | None:
     if mesh is None:
         return None
     check_mesh(mesh, (MEMBER, DATA))
+    check_processes(mesh)
     if MEMBER not in mesh.shape:
         raise ValueError(f"mesh: expected an axis {MEMBER!r}, got {mesh.axis_names}")
     return automatic(mesh)

@@ -7,11 +7,19 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from ffnn_jax.description import describe
 from ffnn_jax.network import Network
 from ffnn_jax.processes import agree, all_or_none
 from ffnn_jax.sharding.placement import Layout
+
+SETTINGS = (  # of JAX, that change what is computed
+    "jax_enable_x64",
+    "jax_threefry_partitionable",
+    "jax_default_prng_impl",
+    "jax_default_matmul_precision",
+)
 
 
 def is_joint(layout: Layout | None) -> bool:
@@ -30,8 +38,19 @@ def warn_if_alone(name: str, mesh: jax.sharding.Mesh | None) -> None:
         )
 
 
+def is_traced(tree: Any) -> bool:
+    """Whether an array of the tree is being traced; it has no values to compare."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
+
+
 def agree_on(
-    name: str, net: Network, layout: Layout, arrays: dict[str, Any], **options: Any
+    name: str,
+    net: Network,
+    layout: Layout,
+    arrays: dict[str, Any],
+    *,
+    state: Any = None,
+    **options: Any,
 ) -> None:
     """Compares in all processes what their programs are made of.
 
@@ -41,6 +60,7 @@ def agree_on(
       layout: on which mesh.
       arrays: by their names: a pytree of arrays with rows first, or None where there is none; how
         many rows is not compared.
+      state: a pytree of arrays of which the values are compared.
       options: other values by their names: anything that JSON can hold, keys, and functions.
 
     Raises:
@@ -48,11 +68,15 @@ def agree_on(
     """
     from ffnn_jax import __version__
 
+    mesh = layout.mesh
     fields = {
         "jax": jax.__version__,
         "ffnn_jax": __version__,
+        **{setting: str(getattr(jax.config, setting)) for setting in SETTINGS},
         "network": describe(net),
-        "mesh": {str(axis): size for axis, size in layout.mesh.shape.items()},
+        "mesh": [[axis, mesh.shape[axis]] for axis in mesh.axis_names],
+        "mesh.axis_types": [kind.name for kind in mesh.axis_types],
+        "mesh.devices": [device.id for device in mesh.devices.flat],
         "placement": str(layout.placement),
     }
     for argument, tree in arrays.items():
@@ -60,6 +84,8 @@ def agree_on(
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
             about = f"{leaf.dtype} {['N', *leaf.shape[1:]]}"
             fields[f"{argument}{jax.tree_util.keystr(path)}"] = about
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        fields[f"state{jax.tree_util.keystr(path)}"] = _described(leaf)
     agree(name, fields | {key: _plain(value) for key, value in options.items()})
 
 
@@ -81,6 +107,21 @@ def agree_on_program(name: str, lower: Callable[[], jax.stages.Lowered]) -> None
         digest = hashlib.sha256(lower().as_text().encode()).hexdigest()[:16]
     what = "the optimizer, the objective or another option: their programs are not the same"
     agree(name, {what: digest})
+
+
+def _described(leaf: Any) -> str:
+    """Dtype, shape and 16 digits of the SHA-256 of an array that each process has whole.
+
+    Of one that is split over processes each has another part: there are no values to compare.
+    """
+    if isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        if not leaf.is_fully_replicated:
+            return f"{leaf.dtype} {list(leaf.shape)}, split"
+        leaf = leaf.addressable_data(0)
+    array = np.asarray(leaf)
+    return f"{array.dtype} {list(array.shape)} {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"
 
 
 def _plain(value: Any) -> Any:

@@ -154,6 +154,17 @@ def check_mesh(mesh: Any, known: tuple[str, ...] = (DATA, MODEL, MEMBER)) -> Non
         raise ValueError(f"mesh: expected axes named {expected}; got a mesh without axes")
 
 
+def check_processes(mesh: Mesh) -> None:
+    """The mesh has devices of each process: the rows of one that has none would be left out."""
+    found = {device.process_index for device in mesh.devices.flat}
+    missing = [str(i) for i in range(jax.process_count()) if i not in found]
+    if missing:
+        raise ValueError(
+            f"mesh: expected devices of each of the {jax.process_count()} processes, as "
+            f"jax.devices() lists them; got none of process {', '.join(missing)}"
+        )
+
+
 def check_layout(net: Network, mesh: Any, given: Any) -> Layout | None:
     """The arguments mesh= and placement= of a training; None where there is no mesh."""
     if mesh is None:
@@ -161,6 +172,7 @@ def check_layout(net: Network, mesh: Any, given: Any) -> Layout | None:
             raise ValueError("placement: expected None without a mesh; pass mesh= as well")
         return None
     check_mesh(mesh, (DATA, MODEL))
+    check_processes(mesh)
     if given is None:
         return Layout(mesh, placement(net, mesh))
     if not isinstance(given, tuple | list) or not all(
@@ -193,13 +205,13 @@ def check_spec(
     """An array of the shape can be split so on the mesh."""
     if len(spec) > len(shape):
         raise ValueError(f"{argument}: expected at most {len(shape)} entries, got {spec}")
-    names = [name for entry in spec for name in axes_of(entry)]
-    for name in names:
-        if name not in mesh.shape or names.count(name) > 1:
-            raise ValueError(
-                f"{argument}: expected axes of the mesh, {', '.join(mesh.axis_names)}, each at "
-                f"most once; got {spec}"
-            )
+    odd = spec.unreduced or spec.reduced or PartitionSpec.UNCONSTRAINED in tuple(spec.partitions)
+    names = [] if odd else [name for entry in spec for name in axes_of(entry)]
+    if odd or any(name not in mesh.shape or names.count(name) > 1 for name in names):
+        raise ValueError(
+            f"{argument}: expected axes of the mesh, {', '.join(mesh.axis_names)}, each at most "
+            f"once; got {spec}"
+        )
     for n, parts in zip(shape, _parts(mesh, spec), strict=False):
         if n % parts:
             raise ValueError(f"{argument}: {n} does not divide into {parts} parts, as {spec} has")
@@ -207,7 +219,9 @@ def check_spec(
 
 def axes_of(entry: Any) -> tuple[str, ...]:
     """The mesh axes of one entry of a PartitionSpec."""
-    return (entry,) if isinstance(entry, str) else tuple(entry or ())
+    if entry is None:
+        return ()
+    return tuple(entry) if isinstance(entry, tuple | list) else (entry,)
 
 
 def _parts(mesh: Mesh | AbstractMesh, spec: PartitionSpec) -> list[int]:
@@ -226,12 +240,24 @@ def automatic(mesh: Mesh) -> Mesh:
 
 
 def on(layout: Layout | None) -> contextlib.AbstractContextManager[Any]:
-    """The context to trace and call in: another mesh that the caller works on is put aside."""
+    """The context to trace and call in: another mesh that the caller works on is put aside.
+
+    Inside a jit, vmap or grad JAX does not set a mesh of devices, only an abstract one, of the size
+    of the one before it.
+    """
     if layout is None:
         return contextlib.nullcontext()
-    if isinstance(jax.numpy.zeros(()), Tracer):
-        return jax.sharding.use_abstract_mesh(layout.auto.abstract_mesh)
-    return jax.set_mesh(layout.auto)
+    try:
+        return jax.set_mesh(layout.auto)
+    except ValueError:
+        here, mesh = jax.sharding.get_abstract_mesh(), layout.auto.abstract_mesh
+    if not here.empty and here.size != mesh.size:
+        raise ValueError(
+            f"mesh: expected {here.size} devices, as has the mesh of the jax.set_mesh around this "
+            f"jit, vmap or grad, {here.axis_names}; got {mesh.size}; leave that jax.set_mesh, or "
+            "give it this mesh"
+        )
+    return jax.sharding.use_abstract_mesh(mesh)
 
 
 def computed_on(layout: Layout | None, net: Network) -> Network:
