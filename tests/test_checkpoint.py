@@ -666,3 +666,13 @@ def test_a_file_keeps_its_mode_and_a_pipe_is_no_file(tmp_path):
     with pytest.raises(OSError, match="no plain file"):
         checkpoint.save(tmp_path / "pipe", NET, PARAMS)
     assert not (tmp_path / "pipe").is_file()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"w": np.zeros(2)})
+    os.mkfifo(tmp_path / "step-0000000002.npz")
+    found = checkpoints.latest({"w": np.zeros(2)})
+    assert found.step == 1
+    assert found.skipped == ("step-0000000002.npz: no checkpoint: it is no file",)

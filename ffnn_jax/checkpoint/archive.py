@@ -15,6 +15,7 @@ import json
 import math
 import os
 import platform
+import stat
 import struct
 import zipfile
 from importlib import metadata
@@ -160,6 +161,9 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _read(path: str | os.PathLike[str], kind: str | None, *, arrays: bool) -> Archive:
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a pipe would be waited for without end
+        raise CheckpointError(path, "no checkpoint: it is no file")
     with open(path, "rb") as file:
         length = os.fstat(file.fileno()).st_size
         try:
