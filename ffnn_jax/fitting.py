@@ -5,7 +5,6 @@ Ctrl-C in the middle both leave something to go on from.
 """
 
 import functools
-import sys
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -26,7 +25,6 @@ from ffnn_jax.epochs import (
     Row,
     Run,
     Stopping,
-    Table,
     compiled_epochs,
     drive,
     run_epochs,
@@ -36,6 +34,7 @@ from ffnn_jax.history import History, history_of, records_of
 from ffnn_jax.losses import Loss, is_cross_entropy
 from ffnn_jax.network import Network, Params
 from ffnn_jax.processes import all_or_none, hearing, peers
+from ffnn_jax.progress import Progress, interruption
 from ffnn_jax.recipe import (
     Objective,
     Recipe,
@@ -341,11 +340,6 @@ def fit_of(run: Run, history: History) -> Fit:
     return Fit(run.best.params, history, run.state, epoch if epoch >= 0 else None)
 
 
-def interruption(name: str, done: int, epochs: int) -> str:
-    """What the warning after Ctrl-C says."""
-    return f"{name}: interrupted in epoch {done + 1} of {epochs}; this is the state after {done}"
-
-
 def _non_finite(net: Network, run: Run, batches: int, result: Fit) -> NonFiniteLossError:
     bad = int(run.bad_batch)
     step = int(run.state.step) + bad
@@ -361,6 +355,15 @@ def _non_finite(net: Network, run: Run, batches: int, result: Fit) -> NonFiniteL
         step,
         result,
     )
+
+
+def _words(run: Run, row: Row) -> list[str]:
+    parts = [f"loss {row.loss:.4f}"]
+    if row.validation_loss is not None:
+        parts.append(f"validation loss {row.validation_loss:.4f}")
+    if row.validation_accuracy is not None:
+        parts.append(f"accuracy {row.validation_accuracy:.4f}")
+    return parts
 
 
 # Checks ------------------------------------------------------------------------------------------
@@ -440,55 +443,3 @@ def check_dataset(
             raise
         raise type(error)(f"{argument}: {error}") from None
     return x, y
-
-
-# Progress ----------------------------------------------------------------------------------------
-
-
-def _words(run: Run, row: Row) -> list[str]:
-    parts = [f"loss {row.loss:.4f}"]
-    if row.validation_loss is not None:
-        parts.append(f"validation loss {row.validation_loss:.4f}")
-    if row.validation_accuracy is not None:
-        parts.append(f"accuracy {row.validation_accuracy:.4f}")
-    return parts
-
-
-class Progress:
-    """One line on stderr, written over after every call; in a file, a line an epoch."""
-
-    def __init__(
-        self,
-        epochs: int,
-        shown: bool | None,
-        words: Callable[[Run, Row], list[str]],
-        *,
-        done: int = 0,
-    ):
-        """words(run, row) says what an epoch showed; done epochs lie behind it."""
-        self.epochs, self.words, self.done, self.begun = epochs, words, done, done
-        self.terminal = sys.stderr is not None and sys.stderr.isatty()
-        self.shown = self.terminal if shown is None else shown and sys.stderr is not None
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self.shown and self.terminal:
-            print(file=sys.stderr)
-
-    def show(self, run: Run, tables: list[Table]) -> None:
-        """The epochs of one call, and the time left once an epoch went by that did not compile."""
-        table = tables[-1]
-        new = len(table.seconds)
-        for i in range(new) if self.shown else ():
-            if self.terminal and i < new - 1:
-                continue
-            done = self.done + i + 1
-            row = Row(*(None if t is None else t[i] for t in table.rows))
-            parts = [f"epoch {done}/{self.epochs}", *self.words(run, row)]
-            if self.begun + 1 < done < self.epochs:
-                parts.append(f"{(self.epochs - done) * table.seconds[i]:.0f} s left")
-            before, after = ("\r\x1b[2K", "") if self.terminal else ("", "\n")
-            print(before + "  ".join(parts), end=after, file=sys.stderr, flush=True)
-        self.done += new

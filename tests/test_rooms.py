@@ -43,6 +43,7 @@ ROOMS = [
     "penalties",
     "streaming",
     "epochs",
+    "progress",
     "history",
     "resuming",
     "fitting",

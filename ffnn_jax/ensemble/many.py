@@ -43,10 +43,11 @@ from ffnn_jax.ensemble.inputs import (
 )
 from ffnn_jax.ensemble.members import compiled_many, group_size_for, start_many
 from ffnn_jax.epochs import Data, Row, Run, drive
-from ffnn_jax.fitting import Fit, Progress, check_not_traced, check_stopping, interruption
+from ffnn_jax.fitting import Fit, check_not_traced, check_stopping
 from ffnn_jax.history import History, history_of
 from ffnn_jax.network import Network, Params
 from ffnn_jax.processes import hearing, peers
+from ffnn_jax.progress import Progress, interruption
 from ffnn_jax.recipe import Objective, TrainState, check_recipe
 from ffnn_jax.sharding.alike import agree_on, agree_on_program, is_joint, warn_if_alone
 
