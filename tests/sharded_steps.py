@@ -1,11 +1,12 @@
 """A hundred steps of networks A to E on 1 to 8 devices, in a process of its own, which has 8.
 
-    PYTHONPATH=.:tests:benchmarks python tests/sharded_steps.py [--all]
+    PYTHONPATH=.:tests:benchmarks python tests/sharded_steps.py [--all | --two]
 
 Prints one JSON object: {"A data=8 Auto": [error of parameters, error of losses], …}, relative to
 one device without a mesh, and under "shares" what one of eight devices holds. `test_sharding` runs
 it without --all: every network, every mesh and both kinds of axes, but not each with each, and ten
-steps of D and E.
+steps of D and E. With --two it is two processes of four devices each, and every network on four
+meshes over all eight; each process gives its half of the rows.
 
 In float64: a unit of relu that comes so near 0 that rounding decides its sign makes two right
 trainings differ, in float32 by 0.6 % of C's parameters, on some draws, after a hundred steps.
@@ -14,6 +15,8 @@ trainings differ, in float32 by 0.6 % of C's parameters, on some draws, after a 
 import itertools
 import json
 import math
+import socket
+import subprocess
 import sys
 
 import jax
@@ -49,10 +52,11 @@ def trained(name, steps, axes=None, kind=KINDS[0]):
             tuple(axes.values()), tuple(axes), axis_types=(kind,) * len(axes), devices=devices
         )
         on = {"mesh": mesh, "placement": placement(net, mesh, wide=1)}
+        x, y = (np.array_split(t, jax.process_count())[jax.process_index()] for t in (x, y))
     params = ffnn.init(net, jax.random.key(0), dtype="float64")
     state = ffnn.init_state(net, OPTIMIZER, jax.random.key(1), params=params, **on)
     state, losses = ffnn.train_epoch(net, OPTIMIZER, state, x, y, batch_size=case.batch, **on)
-    return jax.tree.map(np.asarray, (state.params, losses))
+    return ffnn.gathered((state.params, losses))
 
 
 def held(compiled):
@@ -84,7 +88,48 @@ def shares():
     return {"state": one / whole, "epoch": epochs[1] / epochs[0]}
 
 
+def compared(name, steps, layouts):
+    """{layout: [error of parameters, error of losses]}."""
+    found = {}
+    params, losses = trained(name, steps)
+    for axes, kind in layouts:
+        ours, ours_losses = trained(name, steps, axes, kind)
+        of_params = max(map(relative_error, jax.tree.leaves(ours), jax.tree.leaves(params)))
+        words = " ".join(f"{axis}={n}" for axis, n in axes.items())
+        found[f"{name} {words} {kind.name}"] = [of_params, relative_error(ours_losses, losses)]
+    return found
+
+
+def one_of_two(process, port):
+    """One of two processes; the first prints what was found."""
+    jax.config.update("jax_num_cpu_devices", 4)
+    jax.config.update("jax_enable_x64", True)
+    ffnn.start_processes(
+        coordinator=f"127.0.0.1:{port}", num_processes=2, process_id=int(process), timeout=60
+    )
+    found = {}
+    for name in "ABCDE":
+        over_all = [(axes, KINDS[0]) for axes in MESHES if math.prod(axes.values()) == 8]
+        found |= compared(name, 100, over_all)
+    if process == "0":
+        print(json.dumps(found))
+
+
+def two():
+    """Both processes."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [sys.executable, __file__, "--process"]
+    both = [subprocess.Popen([*words, str(i), str(port)]) for i in range(2)]
+    sys.exit(max(abs(one.wait()) for one in both))
+
+
 def main():
+    if "--process" in sys.argv:
+        one_of_two(*sys.argv[2:])
+        return
+    if "--two" in sys.argv:
+        two()
     jax.config.update("jax_num_cpu_devices", 8)
     jax.config.update("jax_numpy_rank_promotion", "raise")
     found = {"shares": shares()}
@@ -92,15 +137,10 @@ def main():
     everything = "--all" in sys.argv
     for i, name in enumerate("ABCDE"):
         steps = 100 if everything or name in "ABC" else 10
-        params, losses = trained(name, steps)
         layouts = list(itertools.product(MESHES, KINDS))
         if not everything:
             layouts = [(axes, KINDS[j % 2]) for j, axes in enumerate(MESHES)][i :: len("ABCDE")]
-        for axes, kind in layouts:
-            ours, ours_losses = trained(name, steps, axes, kind)
-            of_params = max(map(relative_error, jax.tree.leaves(ours), jax.tree.leaves(params)))
-            words = " ".join(f"{axis}={n}" for axis, n in axes.items())
-            found[f"{name} {words} {kind.name}"] = [of_params, relative_error(ours_losses, losses)]
+        found |= compared(name, steps, layouts)
     print(json.dumps(found))
 
 
