@@ -84,7 +84,9 @@ def process_signature(
     if dataclasses.is_dataclass(obj) or hasattr(obj, "_fields"):
         types = {
             ast.unparse(line.target): ast.unparse(line.annotation)
-            for line in parsed(obj).body
+            for kind in obj.__mro__
+            if kind is obj or dataclasses.is_dataclass(kind)  # fields are inherited
+            for line in parsed(kind).body
             if isinstance(line, ast.AnnAssign)
         }
         made = inspect.signature(obj)
