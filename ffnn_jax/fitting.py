@@ -223,7 +223,7 @@ def fit(
             compiler_options=compiler_options and dict(compiler_options),
             checkpoints=_kept(checkpoints),
             resume=resume,
-            state=state,
+            values={"state": state},
         )
     recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x)
     with peers("fit"), on(layout):

@@ -26,6 +26,7 @@ from ffnn_jax.epochs import MOST_EPOCHS, Data, Run, Stopping, Table
 from ffnn_jax.history import History, history_of, table_of
 from ffnn_jax.network import Network
 from ffnn_jax.recipe import Recipe, TrainState
+from ffnn_jax.sharding.alike import is_joint
 from ffnn_jax.sharding.fingerprint import fingerprint, rows_fingerprint
 from ffnn_jax.sharding.placement import Layout, on, placed
 
@@ -178,8 +179,7 @@ def check_keeping(checkpoints: Any, resume: Any, on_epochs: Any, layout: Layout 
             "checkpoints: expected Checkpoints(folder), ShardedCheckpoints(folder) or None, got "
             f"{type(checkpoints).__name__}"
         )
-    several = layout is not None and not layout.sharding().is_fully_addressable
-    if several and isinstance(checkpoints, Checkpoints):
+    if is_joint(layout) and isinstance(checkpoints, Checkpoints):
         raise TypeError(
             "checkpoints: the mesh has devices of several processes, and Checkpoints are written "
             "by one; expected ShardedCheckpoints(folder)"

@@ -81,7 +81,7 @@ def init_state(
     if layout is None:
         return _start(net, optimizer, key, params, dtype)
     if is_joint(layout) and not is_traced((key, params)):
-        agree_on("init_state", net, layout, {}, key=key, state=params)
+        agree_on("init_state", net, layout, {}, key=key, values={"state": params})
     if params is not None:
         params = jax.tree.map(partial(sharded.cast, dtype=dtype), tuple(params))
     with on(layout):

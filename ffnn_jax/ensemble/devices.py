@@ -8,7 +8,6 @@ is done. Where D does not divide M, members that have stopped from the start fil
 an axis `data` a place is several devices, which share the rows of the batches as `fit` has it.
 """
 
-import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -64,11 +63,6 @@ def rows_on(mesh: Mesh | None, examples: int) -> int | None:
     """To how many rows data are filled up where they lie split over `data`; None: they do not."""
     parts = 1 if mesh is None else mesh.shape.get(DATA, 1)
     return None if parts == 1 else -(-examples // parts) * parts
-
-
-def on(mesh: Mesh | None) -> contextlib.AbstractContextManager[Any]:
-    """The context to trace and call in: another mesh that the caller works on is put aside."""
-    return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
 def on_a_place(mesh: Mesh | None, members: int) -> int:
@@ -179,10 +173,3 @@ def of_member(t: jax.Array, i: int) -> jax.Array:
         if start <= i < stop:
             return jax.device_put(shard.data[i - start], t.addressable_shards[0].device)
     raise AssertionError("no device has this member")
-
-
-def on_host(mesh: Mesh | None, tree: Any) -> Any:
-    """The values, in every process: of several, each is sent what the others have."""
-    if mesh is not None and not NamedSharding(mesh, P()).is_fully_addressable:
-        tree = whole(mesh, tree)
-    return jax.tree.map(np.asarray, tree)

@@ -1,6 +1,5 @@
 """What `fit_many` is given: checked, and as arrays for all members or for each its own."""
 
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -117,14 +116,6 @@ def arrays(
         weights = (split if np.ndim(weights) == 2 else whole)(mesh, weights, rows)
         weights = checks.to_jax(weights, network.at_least_float32(x.dtype))
     return x, y, weights
-
-
-def fingerprints(tree: Any) -> list[int | None]:
-    """A number for the values of each array that this process has whole."""
-    return [
-        None if values is None else zlib.crc32(np.ascontiguousarray(values).tobytes())
-        for values in map(checks.concrete, jax.tree.leaves(tree))
-    ]
 
 
 def own_and_shared(arrays: Data) -> tuple[Data, Data]:

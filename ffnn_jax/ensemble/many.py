@@ -23,9 +23,7 @@ from ffnn_jax.ensemble.devices import (
     filling,
     layout_of,
     of_member,
-    on,
     on_a_place,
-    on_host,
     on_rows,
     returned,
     rows_on,
@@ -37,7 +35,6 @@ from ffnn_jax.ensemble.inputs import (
     check_data,
     check_keys,
     check_rates,
-    fingerprints,
     own_and_shared,
     x_of_one,
 )
@@ -50,6 +47,8 @@ from ffnn_jax.processes import hearing, peers
 from ffnn_jax.progress import Progress, interruption
 from ffnn_jax.recipe import Objective, TrainState, check_recipe
 from ffnn_jax.sharding.alike import agree_on, agree_on_program, is_joint, warn_if_alone
+from ffnn_jax.sharding.host_arrays import on_host
+from ffnn_jax.sharding.placement import on
 
 
 class FitMany(NamedTuple):
@@ -207,9 +206,9 @@ def fit_many(
             objective=objective,
             keys=keys,
             learning_rates=rates,
-            **{"values of data": fingerprints((data, weights, validation, validation_weights))},
+            values={"values of data": (data, weights, validation, validation_weights)},
         )
-    with peers("fit_many"), on(auto):
+    with peers("fit_many"), on(layout):
         keys, rates = split(auto, (jnp.asarray(keys), rates))
         runs = start_many(net, optimizer, keys, rates, patience is not None, auto)
         looked_at = None if validation is None else (*validation, validation_weights)
@@ -223,15 +222,15 @@ def fit_many(
         return of(net, recipe, each, shared, stopping, count, **options)
 
     def lowered():
-        with on(auto):
+        with on(layout):
             return program(runs, 1, compiled_many.lower)
 
     def call(runs, count):
-        with on(auto):
+        with on(layout):
             runs, rows, taken = program(runs, count)
             if auto is None:
                 return runs, rows, taken
-            stopped, rows, taken = on_host(auto, (runs.stopped, rows, taken))
+            stopped, rows, taken = on_host((runs.stopped, rows, taken))
         rows = jax.tree.map(lambda t: t[:, :members], rows)
         return runs._replace(stopped=stopped), rows, np.max(taken)
 
@@ -240,11 +239,11 @@ def fit_many(
     told = hearing(joint=is_joint(layout), saves=False)
     with told as heard, peers("fit_many"), Progress(epochs, progress, _words) as line:
         runs, tables, interrupted = drive(call, runs, epochs, line.show, agreed=heard.agreed)
-        done = int(np.max(on_host(auto, runs.epochs)))
+        done = int(np.max(on_host(runs.epochs)))
     if interrupted:
         warnings.warn(interruption("fit_many", done, epochs), stacklevel=2)
     runs = returned(mesh, _on_devices(auto, runs), members)
-    return _result(mesh, runs, history_of(tables, done))
+    return _result(runs, history_of(tables, done))
 
 
 def _on_devices(mesh: Mesh | None, runs: Run) -> Run:
@@ -271,9 +270,9 @@ def _data_of(
     return Data(*data[:3], *arrays(net, one, (x, y), weights, mesh))
 
 
-def _result(mesh: Mesh | None, runs: Run, history: History) -> FitMany:
+def _result(runs: Run, history: History) -> FitMany:
     best = None if runs.best is None else runs.best.epoch
-    shown = on_host(mesh, (runs.epochs, best, runs.bad_batch, runs.state.step))
+    shown = on_host((runs.epochs, best, runs.bad_batch, runs.state.step))
     epochs, best_epoch, bad, step = shown
     *columns, seconds = history
     by_member: Any = (None if t is None else t.T.reshape(len(epochs), -1) for t in columns)

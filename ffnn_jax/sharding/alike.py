@@ -49,7 +49,7 @@ def agree_on(
     layout: Layout,
     arrays: dict[str, Any],
     *,
-    state: Any = None,
+    values: dict[str, Any] | None = None,
     **options: Any,
 ) -> None:
     """Compares in all processes what their programs are made of.
@@ -60,7 +60,7 @@ def agree_on(
       layout: on which mesh.
       arrays: by their names: a pytree of arrays with rows first, or None where there is none; how
         many rows is not compared.
-      state: a pytree of arrays of which the values are compared.
+      values: by their names: a pytree of arrays of which the values are compared too.
       options: other values by their names: anything that JSON can hold, keys, and functions.
 
     Raises:
@@ -84,8 +84,8 @@ def agree_on(
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
             about = f"{leaf.dtype} {['N', *leaf.shape[1:]]}"
             fields[f"{argument}{jax.tree_util.keystr(path)}"] = about
-    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
-        fields[f"state{jax.tree_util.keystr(path)}"] = _described(leaf)
+    for argument, tree in (values or {}).items():
+        fields |= described(argument, tree)
     agree(name, fields | {key: _plain(value) for key, value in options.items()})
 
 
@@ -107,6 +107,14 @@ def agree_on_program(name: str, lower: Callable[[], jax.stages.Lowered]) -> None
         digest = hashlib.sha256(lower().as_text().encode()).hexdigest()[:16]
     what = "the optimizer, the objective or another option: their programs are not the same"
     agree(name, {what: digest})
+
+
+def described(argument: str, tree: Any) -> dict[str, str]:
+    """The arrays of a tree by their names, each by its dtype, its shape and a digest."""
+    return {
+        f"{argument}{jax.tree_util.keystr(path)}": _described(leaf)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
 
 
 def _described(leaf: Any) -> str:

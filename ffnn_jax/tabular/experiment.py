@@ -6,7 +6,6 @@
 4. the model that is kept is fitted anew on all rows, for as many epochs as were best in 2
 """
 
-import hashlib
 import math
 import warnings
 from collections.abc import Callable
@@ -24,6 +23,8 @@ from ffnn_jax.losses import is_cross_entropy
 from ffnn_jax.network import Network
 from ffnn_jax.penalties import penalized
 from ffnn_jax.processes import agree
+from ffnn_jax.sharding.alike import described
+from ffnn_jax.sharding.host_arrays import gathered
 from ffnn_jax.tabular.decisions import prepare_column, prepare_pictures, prepare_target
 from ffnn_jax.tabular.models import Model
 from ffnn_jax.tabular.preparation import Category, Number, Preparation, Target
@@ -297,7 +298,7 @@ def fit_rows(
     rows = rows_at(setup, preparation, places)
     validation = rows_at(setup, preparation, held_out) if len(held_out) else None
     if mesh is not None:
-        agree("train", {"rows": digest_of(rows, validation)})
+        agree("train", described("rows", (rows, validation)))
     net = network_of(setup, rows.x.shape[1])
     size = batch_size_of(settings, len(places))
     optimizer = make_optimizer(settings, settings.epochs * math.ceil(len(places) / size))
@@ -305,7 +306,7 @@ def fit_rows(
 
     def watch(records: list[dict[str, Any]], params: Any) -> None:
         if on_epochs is not None:
-            on_epochs(records, net, on_host(params), rows)
+            on_epochs(records, net, params if mesh is None else gathered(params), rows)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="fit: interrupted")
@@ -331,7 +332,8 @@ def fit_rows(
             )
         except UserWarning:
             raise KeyboardInterrupt from None
-    return Fitted(Model(net, on_host(result.params), preparation, {}), rows, result)
+    params = result.params if mesh is None else gathered(result.params)
+    return Fitted(Model(net, params, preparation, {}), rows, result)
 
 
 # Several processes -------------------------------------------------------------------------------
@@ -346,18 +348,3 @@ def own_part(rows: Rows, mesh: jax.sharding.Mesh | None) -> Rows:
         raise TableError(f"expected at least a row for each of {processes} processes, got {n}")
     own = slice(process * n // processes, (process + 1) * n // processes)
     return Rows(rows.x[own], rows.y[own], None if rows.weights is None else rows.weights[own])
-
-
-def on_host(params: Any) -> Any:
-    """Parameters that are whole on every device, as this process can compute with them."""
-    if all(leaf.is_fully_addressable for leaf in jax.tree.leaves(params)):
-        return params
-    return jax.tree.map(np.asarray, params)
-
-
-def digest_of(*parts: Rows | None) -> str:
-    """16 hexadecimal digits of the values."""
-    digest = hashlib.sha256()
-    for array in jax.tree.leaves(parts):
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:16]
