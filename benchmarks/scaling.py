@@ -58,12 +58,14 @@ def meshes(devices: int) -> dict[str, tuple[int, int]]:
 
 
 class Training:
-    """An epoch of one layout: compiled, and ready to be timed."""
+    """An epoch of one layout, or without a mesh on one device: compiled, and ready to be timed."""
 
     def __init__(self, net, mesh, batch: int):
-        self.mesh = mesh
-        self.placement = placement(net, mesh, wide=net.sizes[1])
-        layout = {"mesh": mesh, "placement": self.placement}
+        self.mesh, layout, home = mesh, {}, None
+        if mesh is not None:
+            self.placement = placement(net, mesh, wide=net.sizes[1])
+            layout = {"mesh": mesh, "placement": self.placement}
+            home = jax.sharding.NamedSharding(mesh, jax.P("data"))
         self.state = ffnn.init_state(net, OPTIMIZER, jax.random.key(0), **layout)
 
         def epoch(state, x, y):
@@ -72,10 +74,7 @@ class Training:
         draw, rows = np.random.default_rng(0), STEPS * batch
         x = draw.standard_normal((rows, net.sizes[0])).astype(np.float32)
         y = draw.integers(0, net.sizes[-1], rows).astype(np.int32)
-        home = jax.sharding.NamedSharding(mesh, jax.P("data"))
-        self.data = tuple(
-            jax.make_array_from_callback(t.shape, home, lambda index, t=t: t[index]) for t in (x, y)
-        )
+        self.data = tuple(jax.device_put(t) if home is None else split(t, home) for t in (x, y))
         self.compiled = jax.jit(epoch).lower(self.state, *self.data).compile()
         self.seconds()
 
@@ -96,16 +95,20 @@ class Training:
         )
 
 
-def mesh_of(shape: tuple[int, int], devices=None):
+def split(t: np.ndarray, home: jax.sharding.NamedSharding) -> jax.Array:
+    return jax.make_array_from_callback(t.shape, home, lambda index: t[index])
+
+
+def mesh_of(shape: tuple[int, int]):
     kinds = (jax.sharding.AxisType.Auto,) * 2
-    return jax.make_mesh(shape, ("data", "model"), axis_types=kinds, devices=devices)
+    return jax.make_mesh(shape, ("data", "model"), axis_types=kinds)
 
 
 def alone(net, batch: int) -> Training | None:
     """One device with the same batch, which process 0 has for itself."""
     if jax.process_index() > 0:
         return None
-    return Training(net, mesh_of((1, 1), jax.local_devices()[:1]), batch)
+    return Training(net, None, batch)
 
 
 def measure(net, shape: tuple[int, int], one: Training | None, batch: int, rounds: int) -> dict:

@@ -21,6 +21,7 @@ from test_training import NET, SGD, _standard_promotion, data  # noqa: F401
 import ffnn_jax as ffnn
 from ffnn_jax.ensemble import devices, inputs, many, members
 from ffnn_jax.sharding import hlo
+from ffnn_jax.sharding.placement import on
 from ffnn_jax.training import Recipe
 
 DEVICES = 4
@@ -133,7 +134,7 @@ def compiled_for(mesh):
     """The program of the loop, as `fit_many` compiles it."""
     layout, (x, y) = devices.layout_of(NET, mesh), data()
     recipe = devices.on_rows(layout, Recipe(SGD, 16), len(x))
-    with devices.on(mesh):
+    with on(layout):
         runs = members.start_many(NET, SGD, devices.split(mesh, KEYS), None, True, mesh)
         arrays = many._data_of(NET, runs, (x, y, None), (x, y, None), mesh)
         own, shared = inputs.own_and_shared(arrays)

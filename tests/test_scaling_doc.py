@@ -63,9 +63,10 @@ def check_parts(scope, folder, monkeypatch):
             np.testing.assert_array_equal(np.concatenate(pieces), whole)
 
 
-def test_the_benchmark():
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_benchmark(processes):
     """It runs, its layouts move what they must, and the figures on paper are those of the page."""
-    words = "scaling.py --quick --devices 2 --processes 1 --rounds 1"
+    words = f"scaling.py --quick --devices 2 --processes {processes} --rounds 1"
     done = subprocess.run(
         [sys.executable, *words.split()],
         cwd=ROOT / "benchmarks",
