@@ -69,7 +69,6 @@ from ffnn_jax.metrics import append_metrics, read_metrics
 from ffnn_jax.network import (
     Layer,
     Network,
-    Plan,
     Tape,
     apply_autodiff,
     forward,
@@ -84,6 +83,7 @@ from ffnn_jax.per_example import (
     per_example_gradient_norms,
     private_gradients,
 )
+from ffnn_jax.plan import Plan
 from ffnn_jax.processes import Preempted, ProcessError, start_processes
 from ffnn_jax.rate_search import RateSearch, find_learning_rate, plot_learning_rates
 from ffnn_jax.recipe import TrainState

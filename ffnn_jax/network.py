@@ -24,6 +24,7 @@ from ffnn_jax.dense import dense
 from ffnn_jax.dropout import drop, mask
 from ffnn_jax.losses import Loss, find_loss, is_cross_entropy, parts_of
 from ffnn_jax.outputs import OUTPUTS, OWN_LOSS
+from ffnn_jax.plan import Plan
 
 INITIALIZERS = (
     "glorot_normal",
@@ -68,42 +69,6 @@ class Tape(NamedTuple):
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """How a network is computed, apart from what it computes.
-
-    Attributes:
-      compute_dtype: the dtype of the factors of every product W h, Wᵀ∇a and ∇a hᵀ, for instance
-        `"bfloat16"`; parameters keep their own dtype and sums are taken in it. None: no change.
-      keep_every: s; the forward pass keeps one array of every s-th layer for the sweep, which
-        computes those between again, the same gradients up to rounding. Memory 1/s + s/L of one
-        array a layer, for about a quarter more time. 1: every layer.
-      class_blocks: whether the last layer of a softmax with cross-entropy and classes as y is
-        worked off in blocks of classes, so that a_L and ŷ are never whole. None: from 8,192
-        classes and 2²² numbers in a_L on; True: always; False: never. It is for float32 and
-        float64, for parameters that are whole on every device, and not for smoothed labels.
-
-    Raises:
-      TypeError: compute_dtype is not a floating dtype, keep_every no int, or class_blocks none of
-        the three.
-      ValueError: keep_every below 1.
-    """
-
-    compute_dtype: DTypeLike | None = None
-    keep_every: int = 1
-    class_blocks: bool | None = None
-
-    def __post_init__(self) -> None:
-        checks.check_switch("class_blocks", self.class_blocks)
-        object.__setattr__(
-            self, "keep_every", checks.check_positive_int("keep_every", self.keep_every)
-        )
-        if self.compute_dtype is not None:
-            dtype = checks.check_float_dtype("compute_dtype", self.compute_dtype)
-            object.__setattr__(self, "compute_dtype", dtype.name)
-
-
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
 class Network:
     """A feedforward network: frozen, hashable, and a static node wherever JAX meets a pytree.
 
@@ -141,7 +106,7 @@ class Network:
     output: str = "linear"
     loss: str | Loss | None = None
     dropout: float | tuple[float, ...] = dataclasses.field(default=0.0, kw_only=True)
-    plan: Plan = Plan()
+    plan: Plan = dataclasses.field(default=Plan())
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", checks.check_sizes(self.sizes))

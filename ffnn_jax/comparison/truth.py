@@ -28,7 +28,8 @@ from ffnn_jax import backprop, checks, network
 from ffnn_jax.activations import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
 from ffnn_jax.comparison.quantities import Quantity, by_quantity
 from ffnn_jax.losses import Loss, is_class, is_cross_entropy
-from ffnn_jax.network import Layer, Network, Plan
+from ffnn_jax.network import Layer, Network
+from ffnn_jax.plan import Plan
 
 Grads = dict[Quantity, np.ndarray]
 KINKS = {  # g′ just below and just above 0

@@ -17,7 +17,8 @@ from ffnn_jax import checks, network
 from ffnn_jax.activations import ACTIVATIONS
 from ffnn_jax.backprop import gradients
 from ffnn_jax.losses import as_numbers
-from ffnn_jax.network import Layer, Network, Params, Plan
+from ffnn_jax.network import Layer, Network, Params
+from ffnn_jax.plan import Plan
 
 Key = tuple[str, int]  # a name, W b a h y g′ or ∇W ∇b ∇a ∇h, and the layer; h of 0 is x, of L ŷ
 

@@ -1,0 +1,54 @@
+"""`Plan`: how a network is computed, apart from what it computes."""
+
+import dataclasses
+
+import jax
+from jax.typing import DTypeLike
+
+from ffnn_jax import checks
+
+IMPLEMENTATIONS = ("xla", "pallas")
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How a network is computed, apart from what it computes.
+
+    Attributes:
+      compute_dtype: the dtype of the factors of every product W h, Wᵀ∇a and ∇a hᵀ, for instance
+        `"bfloat16"`; parameters keep their own dtype and sums are taken in it. None: no change.
+      keep_every: s; the forward pass keeps one array of every s-th layer for the sweep, which
+        computes those between again, the same gradients up to rounding. Memory 1/s + s/L of one
+        array a layer, for about a quarter more time. 1: every layer.
+      class_blocks: whether the last layer of a softmax with cross-entropy and classes as y is
+        worked off in blocks of classes, so that a_L and ŷ are never whole. None: from 8,192
+        classes and 2²² numbers in a_L on; True: always; False: never. It is for float32 and
+        float64, for parameters that are whole on every device, and not for smoothed labels.
+      implementation: `"xla"`: products and sums by XLA. `"pallas"`: a kernel of `kernels`; what it
+        does not take is a NotImplementedError with the reason where the network is used, never
+        another way to compute. On CUDA it is compiled; anywhere else Pallas interprets it, which
+        is right and slow. None: a kernel on CUDA, where it takes the network and a recorded
+        measurement says that it is faster; otherwise XLA.
+
+    Raises:
+      TypeError: compute_dtype is not a floating dtype, keep_every no int, class_blocks none of
+        the three, or implementation no name.
+      ValueError: keep_every below 1, or an unknown implementation.
+    """
+
+    compute_dtype: DTypeLike | None = None
+    keep_every: int = 1
+    class_blocks: bool | None = None
+    implementation: str | None = None
+
+    def __post_init__(self) -> None:
+        checks.check_switch("class_blocks", self.class_blocks)
+        object.__setattr__(
+            self, "keep_every", checks.check_positive_int("keep_every", self.keep_every)
+        )
+        if self.implementation is not None:
+            checks.check_name("implementation", self.implementation, IMPLEMENTATIONS)
+        if self.compute_dtype is not None:
+            dtype = checks.check_float_dtype("compute_dtype", self.compute_dtype)
+            object.__setattr__(self, "compute_dtype", dtype.name)
