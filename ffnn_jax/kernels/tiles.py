@@ -1,0 +1,44 @@
+"""One layer on a tile of rows, as pure functions of values: the mathematics that every kernel shares.
+
+  a = W h + b          ∇h = Wᵀ ∇a          ∇W = ∇a hᵀ          ∇b = ∇a     (summed over the rows)
+
+for h (rows, n_{k−1}) and ∇a (rows, n_k). Factors are in `compute_dtype` where there is one, sums
+always in float32. How float32 factors are multiplied on a GPU is JAX's own setting,
+`jax.default_matmul_precision`, as it is for XLA: "highest" is full float32, the default TF32.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from ffnn_jax.tiny import Contract
+
+
+def product(
+    x: jax.Array, y: jax.Array, contract: Contract, compute_dtype: DTypeLike | None
+) -> jax.Array:
+    """The product of x and y summed over the axes `contract` = (of x, of y), in float32."""
+    if compute_dtype is not None:
+        x, y = x.astype(compute_dtype), y.astype(compute_dtype)
+    return jax.lax.dot_general(x, y, (contract, ((), ())), preferred_element_type=jnp.float32)
+
+
+def affine(
+    W: jax.Array, b: jax.Array, h: jax.Array, compute_dtype: DTypeLike | None = None
+) -> jax.Array:
+    """a = W h + b, (rows, n_k), float32."""
+    return product(h, W, ((1,), (1,)), compute_dtype) + b.astype(jnp.float32)[None, :]
+
+
+def grad_h(
+    W: jax.Array, grad_a: jax.Array, compute_dtype: DTypeLike | None = None
+) -> jax.Array:
+    """∇h = Wᵀ ∇a, (rows, n_{k−1}), float32."""
+    return product(grad_a, W, ((1,), (0,)), compute_dtype)
+
+
+def grad_W(
+    grad_a: jax.Array, h: jax.Array, compute_dtype: DTypeLike | None = None
+) -> jax.Array:
+    """∇W = ∇a hᵀ summed over the rows, (n_k, n_{k−1}), float32."""
+    return product(grad_a, h, ((0,), (0,)), compute_dtype)
