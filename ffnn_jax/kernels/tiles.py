@@ -1,4 +1,4 @@
-"""One layer on a tile of rows, as pure functions of values: the mathematics that every kernel shares.
+"""One layer on a tile of rows, as pure functions of values: what every kernel computes.
 
   a = W h + b          ∇h = Wᵀ ∇a          ∇W = ∇a hᵀ          ∇b = ∇a     (summed over the rows)
 
@@ -30,15 +30,11 @@ def affine(
     return product(h, W, ((1,), (1,)), compute_dtype) + b.astype(jnp.float32)[None, :]
 
 
-def grad_h(
-    W: jax.Array, grad_a: jax.Array, compute_dtype: DTypeLike | None = None
-) -> jax.Array:
+def grad_h(W: jax.Array, grad_a: jax.Array, compute_dtype: DTypeLike | None = None) -> jax.Array:
     """∇h = Wᵀ ∇a, (rows, n_{k−1}), float32."""
     return product(grad_a, W, ((1,), (0,)), compute_dtype)
 
 
-def grad_W(
-    grad_a: jax.Array, h: jax.Array, compute_dtype: DTypeLike | None = None
-) -> jax.Array:
+def grad_W(grad_a: jax.Array, h: jax.Array, compute_dtype: DTypeLike | None = None) -> jax.Array:
     """∇W = ∇a hᵀ summed over the rows, (n_k, n_{k−1}), float32."""
     return product(grad_a, h, ((0,), (0,)), compute_dtype)
