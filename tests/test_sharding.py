@@ -46,12 +46,9 @@ def on_host(tree):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _quickly_compiled():
-    """With few of XLA's optimizations: compiling is what takes the time here. optax promotes."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    with jax.numpy_dtype_promotion("standard"):
+def _standard_promotion():
+    with jax.numpy_dtype_promotion("standard"):  # optax promotes
         yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def epoch(net, optimizer, *, mesh=None, placement=None, data=None, weighted=False, **options):

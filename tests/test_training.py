@@ -21,6 +21,8 @@ from ffnn_jax import fitting, network, training
 NET = ffnn.Network((4, 8, 3), activation="tanh", output="softmax")
 KEY = jax.random.key(0)
 SGD = optax.sgd(0.1)
+step = jax.jit(ffnn.train_step, static_argnames=("optimizer", "objective"))
+loss = jax.jit(ffnn.loss)
 
 
 @pytest.fixture(autouse=True)
@@ -52,20 +54,31 @@ def as_numbers(t):
 def test_step_is_the_formula():
     point = examples(NET, classes=True)
     state = ffnn.init_state(NET, SGD, KEY, params=point.params)
-    after, value = ffnn.train_step(NET, SGD, state, point.x, point.y, weights=point.weights)
-    expected, grads = ffnn.gradients(NET, point.params, point.x, point.y, weights=point.weights)
+    after, value = step(NET, SGD, state, point.x, point.y, weights=point.weights)
+    expected, grads = jax.jit(ffnn.gradients)(
+        NET, point.params, point.x, point.y, weights=point.weights
+    )
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     moved = jax.tree.map(lambda p, g: p - 0.1 * g, point.params, grads.params)
     assert_close(after.params, moved, 1e-6)
     assert after.step == 1
+    leaves_equal(after.key, state.key)
+
+
+def test_step_without_jit():
+    point = examples(NET, classes=True)
+    state = ffnn.init_state(NET, SGD, KEY, params=point.params)
+    after, value = ffnn.train_step(NET, SGD, state, point.x, point.y)
+    expected, expected_value = step(NET, SGD, state, point.x, point.y)
+    assert_close((after.params, value), (expected.params, expected_value), 1e-6)
     assert after.key is state.key
 
 
 def test_step_on_autodiff():
     point = examples(NET, classes=True)
     state = ffnn.init_state(NET, SGD, KEY, params=point.params)
-    ours, _ = ffnn.train_step(NET, SGD, state, point.x, point.y)
-    theirs, _ = ffnn.train_step(NET, SGD, state, point.x, point.y, objective=ffnn.loss_autodiff)
+    ours, _ = step(NET, SGD, state, point.x, point.y)
+    theirs, _ = step(NET, SGD, state, point.x, point.y, objective=ffnn.loss_autodiff)
     assert_close(ours.params, theirs.params, 1e-6)
 
 
@@ -88,11 +101,11 @@ def test_any_optimizer(optimizer):
     x, y = ffnn.load_iris()
     x = ffnn.standardize(x)[0]
     state = ffnn.init_state(NET, optimizer, KEY)
-    before = ffnn.loss(NET, state.params, x, y)
+    before = loss(NET, state.params, x, y)
     for _ in range(2):
         state, losses = ffnn.train_epoch(NET, optimizer, state, x, y, batch_size=50)
     assert losses.shape == (3,)
-    assert ffnn.loss(NET, state.params, x, y) < before
+    assert loss(NET, state.params, x, y) < before
     assert state.step == 6
 
 
@@ -113,7 +126,7 @@ def test_epoch_is_a_loop_over_batches(n, batch_size, weighted):
     for start in range(0, n, batch_size):
         rows = order[start : start + batch_size]
         w = None if weights is None else weights[rows]
-        state, value = ffnn.train_step(NET, SGD, state, x[rows], y[rows], weights=w)
+        state, value = step(NET, SGD, state, x[rows], y[rows], weights=w)
         expected.append(value)
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     assert_close(after.params, state.params, 1e-5)
@@ -158,9 +171,9 @@ def test_epoch_under_vmap_is_many_networks():
         state = ffnn.init_state(NET, SGD, key)
         return ffnn.train_epoch(NET, SGD, state, x, y, batch_size=5)[1]
 
-    many = jax.vmap(train)(keys)
+    many, one = jax.jit(jax.vmap(train))(keys), jax.jit(train)
     for i in range(3):
-        np.testing.assert_allclose(many[i], train(keys[i]), rtol=1e-5)
+        np.testing.assert_allclose(many[i], one(keys[i]), rtol=1e-5)
 
 
 def test_epoch_is_compiled_once():
@@ -437,9 +450,9 @@ def test_gradient_descent_is_the_lecture_s_loop():
     result = ffnn.gradient_descent(
         NET, point.params, point.x, point.y, learning_rate=0.3, max_iterations=7
     )
-    theta = point.params
+    theta, gradients = point.params, jax.jit(ffnn.gradients)
     for t in range(7):
-        value, grads = ffnn.gradients(NET, theta, point.x, point.y)
+        value, grads = gradients(NET, theta, point.x, point.y)
         np.testing.assert_allclose(result.losses[t], value, rtol=1e-5)
         theta = jax.tree.map(lambda p, g: p - 0.3 * g, theta, grads.params)
     assert_close(result.params, theta, 1e-5)
