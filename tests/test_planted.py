@@ -161,6 +161,22 @@ PLANTED = {
     "silu′": ("activations", "s * (1 + a * (1 - s))", "s * (1 + a * s)"),
 }
 
+# Where a bug shows, if not in the first network; the others follow, should it not show there.
+SHOWS_IN = {
+    "dropout": ("mask", "dropout"),
+    "every third kept": ("computed again with", "computed again from"),
+    "classes in blocks": ("right class", "same share"),
+    "logistic": ("binary cross-entropy", "elu′", "softplus′", "silu′"),
+    "linear": ("without its 2", "sigmoid′", "leaky_relu′", "selu′"),
+    "logistic, squared error": ("logistic Jacobian",),
+    "linear, cross-entropy": ("cross-entropy without",),
+}
+
+
+def nearest_first(bug):
+    """The networks; first those that have what the bug is in."""
+    return sorted(NETWORKS, key=lambda name: not any(w in bug for w in SHOWS_IN.get(name, ())))
+
 
 @contextlib.contextmanager
 def package_with(folder, module, old, new):
@@ -220,7 +236,7 @@ def test_a_planted_bug_is_caught(bug, tmp_path):
     # JAX itself refuses some: ValueError for a cotangent that varies where its primal does not
     caught = pytest.raises(ValueError if bug == "no sum over the devices" else AssertionError)
     with package_with(tmp_path, *PLANTED[bug]) as ffnn, caught:
-        run_checks(ffnn)
+        run_checks(ffnn, nearest_first(bug))
 
 
 def test_there_are_enough_of_them():
