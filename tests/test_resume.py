@@ -89,6 +89,7 @@ def test_fit_cut_and_resumed(name, tmp_path):
         assert digest(again) == digest(result)
 
 
+@pytest.mark.optimized
 def test_cut_by_ctrl_c_and_by_losing_the_newest(tmp_path):
     options = {"optimizer": ADAM, "epochs": 12, "validation": data(20, seed=1)}
     expected = fit(**options)

@@ -227,6 +227,7 @@ def test_stopped_after_a_block_and_gone_on_bit_for_bit(stream, stop):
     leaves_equal((after, np.concatenate([*losses, rest])), whole)
 
 
+@pytest.mark.optimized
 def test_two_epochs_by_blocks(stream):
     """After the last block comes block 0 of the next epoch."""
     state, position, positions = STATE, 0, []

@@ -151,6 +151,7 @@ def test_state_passed_in_stays_usable():
     leaves_equal(one, two)
 
 
+@pytest.mark.optimized
 def test_epoch_in_a_jit_that_donates():
     x, y = map(jnp.asarray, data())
     epoch = jax.jit(
@@ -194,6 +195,7 @@ def fit(**changes):
     return ffnn.fit(arguments.pop("net", NET), arguments.pop("data", data()), **arguments)
 
 
+@pytest.mark.optimized
 def test_fit_is_epochs():
     x, y = data()
     state, losses = ffnn.init_state(NET, SGD, KEY), []
@@ -213,6 +215,7 @@ def test_fit_is_epochs():
     assert np.all(result.history.seconds > 0)
 
 
+@pytest.mark.optimized
 def test_same_key_same_result_bit_for_bit():
     one, two, other = fit(), fit(), fit(key=jax.random.key(1))
     leaves_equal(one.state, two.state)
@@ -220,6 +223,7 @@ def test_same_key_same_result_bit_for_bit():
     assert not np.array_equal(one.params[0].W, other.params[0].W)
 
 
+@pytest.mark.optimized
 def test_fit_goes_on_from_a_state_bit_for_bit():
     whole, half = fit(epochs=4), fit(epochs=2)
     leaves_equal(fit(epochs=2, key=None, state=half.state).state, whole.state)
@@ -232,6 +236,7 @@ def test_fit_compiles_once():
     assert fitting.compiled_epochs._cache_size() == before + 1
 
 
+@pytest.mark.optimized
 def test_fit_compiled_in_another_way():
     plain = fit(epochs=3)
     quick = fit(epochs=3, compiler_options={"xla_backend_optimization_level": 0})
