@@ -20,7 +20,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_num_cpu_devices", 4)
 
 OPTIMIZED = os.environ.get("FFNN_TESTS") == "optimized"
-PROGRAMS = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "programs"
+PROGRAMS = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "d" / "programs"  # as pytest's own
 KEPT = 2**30  # bytes of programs: when there are more, all are forgotten
 QUICK = {
     "jax_disable_most_optimizations": True,

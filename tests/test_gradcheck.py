@@ -180,7 +180,9 @@ def test_rules_of_jax_itself_stay():
 def test_the_library_s_own_rules(dtype):
     """Alone; under transforms in test_gradcheck_transforms."""
     with jax.enable_x64(dtype == "float64"):
-        net = ffnn.Network((4, 16, 16, 16, 3), activation=("relu", "gelu", "tanh"), output="softmax")
+        net = ffnn.Network(
+            (4, 16, 16, 16, 3), activation=("relu", "gelu", "tanh"), output="softmax"
+        )
         point = examples(net, dtype=dtype, batch=(8,))
         report = check(
             lambda net, p, x, y, w: ffnn.loss(net, p, x, y, weights=w), (net, *point), transforms=()
