@@ -228,7 +228,13 @@ def fit(
             values={"state": state},
         )
     recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x)
-    recipe = recipe.for_layers(net, dtype, None if state is None else state.opt_state)
+    steps = epochs * -(-x.shape[0] // recipe.batch_size)
+    recipe = recipe.for_layers(
+        net,
+        dtype,
+        None if state is None else state.opt_state,
+        steps=steps if checkpoints is None else None,  # a fit that is resumed may have more
+    )
     with peers("fit"), on(layout):
         if layout is None:
             now = state or begin(net, optimizer, jnp.asarray(key))

@@ -58,7 +58,13 @@ class Recipe(NamedTuple):
     block: Block | None = None
 
     def for_layers(
-        self, net: Network, dtype: Any, opt_state: Any = None, *, traced: bool = False
+        self,
+        net: Network,
+        dtype: Any,
+        opt_state: Any = None,
+        *,
+        traced: bool = False,
+        steps: int | None = None,
     ) -> "Recipe":
         """The same with the block that `Plan(scan_layers=…)` means.
 
@@ -67,6 +73,7 @@ class Recipe(NamedTuple):
           dtype: of the parameters.
           opt_state: the optimizer's state, or None for a new one.
           traced: whether the loop is part of a program that is not ours.
+          steps: how many the loop is for, or None where that is not known.
 
         Raises:
           NotImplementedError: the plan asks for it, and it cannot be done.
@@ -80,6 +87,7 @@ class Recipe(NamedTuple):
             accumulate=self.accumulate,
             on_mesh=self.layout is not None,
             traced=traced,
+            steps=steps,
         )
         return self._replace(block=block)
 

@@ -13,7 +13,7 @@ from cases import ACTIVATIONS, assert_close, examples
 import ffnn_jax as ffnn
 from ffnn_jax.checkpoint import Checkpoints
 from ffnn_jax.deep.block import Block, _at, _stack, block_of, stacked, unstacked
-from ffnn_jax.deep.choice import FEWEST, chosen
+from ffnn_jax.deep.choice import FEWEST, SHORT, chosen
 from ffnn_jax.deep.optimizer import update_for
 from ffnn_jax.deep.passes import forward, loss_and_gradients
 from ffnn_jax.gradcheck.primal import quick_jit
@@ -40,7 +40,7 @@ def net_of(scan_layers, activation="tanh", output="softmax", sizes=SIZES, **opti
 
 
 def choice(net, optimizer, **options):
-    given = {"objective": ffnn.loss, "accumulate": 1, "on_mesh": False} | options
+    given = {"objective": ffnn.loss, "accumulate": 1, "on_mesh": False, "steps": 100} | options
     return chosen(net, optimizer, jnp.float32, None, **given)
 
 
@@ -237,9 +237,7 @@ NOT_ALIKE = {
     "state of one": of_one_state(),
     "noise": optax.add_noise(0.1, 0.5, 0),
     "printing": each_layer(lambda k, path, t, _: (jax.debug.print("{}", t.sum()), t)[1]),
-    "callback": each_layer(
-        lambda k, path, t, _: jax.pure_callback(lambda t: t, jax.typeof(t).update(), t)
-    ),
+    "callback": each_layer(lambda k, path, t, _: jax.pure_callback(np.negative, t, t)),
     "two kinds": optax.partition(
         {"a": optax.sgd(0.1), "b": optax.adam(0.1)},
         lambda params: tuple("b" if k == 5 else "a" for k in range(len(params))),
@@ -276,6 +274,9 @@ def test_from_how_many_layers_on():
     assert choice(deep, sgd) == Block(below=1, size=FEWEST - 1, depth=FEWEST + 1)
     assert choice(net_of(None, sizes=(*deep.sizes[:-2], 2)), sgd) is None
     assert choice(net_of(False, sizes=deep.sizes), sgd) is None
+    assert choice(deep, sgd, steps=None) is None
+    assert choice(deep, sgd, steps=SHORT // 16) is not None
+    assert choice(deep, sgd, steps=SHORT // 16 + 1) is None
     assert choice(net_of(True, sizes=(3, 4, 4, 4, 2)), sgd) == Block(1, 2, 4)
 
 
@@ -347,7 +348,7 @@ def lowered(net, optimizer):
 def test_layers_are_compiled_once():
     adam = optax.adam(0.01)
     width = 40  # above the bound under which a product is no dot
-    deep, deeper = (lowered(net_of(None, sizes=(3, *(width,) * n, 2)), adam) for n in (32, 64))
+    deep, deeper = (lowered(net_of(True, sizes=(3, *(width,) * n, 2)), adam) for n in (32, 64))
     assert deep.count("dot_general") == deeper.count("dot_general")
     assert abs(len(deep) - len(deeper)) < 0.02 * len(deep)
     each = lowered(net_of(False, sizes=(3, *(width,) * 32, 2)), adam)

@@ -11,7 +11,10 @@ from ffnn_jax.deep.block import Block, block_of
 from ffnn_jax.deep.optimizer import NotAlikeError, stacked_kinds, update_for
 from ffnn_jax.network import Layer, Network, Params
 
-FEWEST = 32  # equal hidden layers, from which on it is done without being asked for
+# Without being asked for it is done from so many equal hidden layers on, for so many steps times m²
+# at most: a step takes a quarter more time (docs/log.md), so it pays where most is compiling.
+FEWEST = 64
+SHORT = 2**22
 
 
 def chosen(
@@ -24,6 +27,7 @@ def chosen(
     accumulate: int,
     on_mesh: bool,
     traced: bool = False,
+    steps: int | None = None,
 ) -> Block | None:
     """The layers that are to run as one, or None.
 
@@ -35,12 +39,13 @@ def chosen(
       objective, accumulate: of the recipe.
       on_mesh: whether the parameters live on a mesh.
       traced: whether the loop is part of a program that is not ours.
+      steps: how many steps the loop is for, or None where that is not known.
 
     Raises:
       NotImplementedError: the plan asks for it, and it cannot be done.
     """
     wanted, block = net.plan.scan_layers, block_of(net)
-    if wanted is False or (wanted is None and (block is None or block.size + 1 < FEWEST)):
+    if wanted is False or (wanted is None and not _pays(net, block, steps)):
         return None
     reason = _hindrance(net, objective, accumulate, on_mesh, traced)
     if reason is None and block is None:
@@ -55,6 +60,13 @@ def chosen(
     if wanted:
         raise NotImplementedError(f"Plan(scan_layers=True): {reason}")
     return None
+
+
+def _pays(net: Network, block: Block | None, steps: int | None) -> bool:
+    """Whether it is worth it: many layers to compile, and few steps."""
+    if block is None or steps is None:
+        return False
+    return block.size + 1 >= FEWEST and steps * net.sizes[block.below] ** 2 <= SHORT
 
 
 def check_not_asked(net: Network, name: str) -> None:
