@@ -21,6 +21,8 @@ import numpy as np
 
 from ffnn_jax import network, outputs
 from ffnn_jax.batches import rows_of
+from ffnn_jax.deep import passes
+from ffnn_jax.deep.block import Block
 from ffnn_jax.network import Network, Params
 from ffnn_jax.recipe import Recipe, TrainState
 from ffnn_jax.sharding.placement import Layout, constrained
@@ -120,7 +122,8 @@ def advance(
     row = Row(loss, None, None)
     if data.held_out_x is not None:
         held_out = data.held_out_x, data.held_out_y, data.held_out_weights
-        row = Row(loss, *evaluate(net, state.params, *held_out, layout=recipe.layout))
+        where = {"layout": recipe.layout, "block": recipe.block}
+        row = Row(loss, *evaluate(net, state.params, *held_out, **where))
     best, stop = run.best, ~good
     if stopping is not None and best is not None:
         monitored = row.loss if row.validation_loss is None else row.validation_loss
@@ -192,21 +195,25 @@ def evaluate(
     weights: jax.Array | None,
     *,
     layout: Layout | None = None,
+    block: Block | None = None,
 ) -> tuple[Any, Any]:
-    """(ℒ, accuracy or None) on all of x and y, block by block, float32 at least."""
+    """(ℒ, accuracy or None) on all of x and y, in parts of some rows, float32 at least.
+
+    With a block of layers the parameters are stacked.
+    """
     if weights is not None:  # only their ratios count, and their sum has to fit
         weights = weights / jnp.max(weights)
     dtype = network.at_least_float32(x.dtype)
     blocks = _blocks(x.shape[0], dtype) if layout is None else _blocks_on(layout, x.shape[0], dtype)
 
-    def body(_, block):
-        block_rows, share = block
+    def body(_, part):
+        block_rows, share = part
         x_b, y_b, w_b = jax.tree.map(lambda t: _block(t, block_rows, layout), (x, y, weights))
         if w_b is not None:
             share = share * w_b.astype(share.dtype)
-        tape = network.run(net, params, x_b)
-        losses = outputs.example_losses(net.output, network.loss_of(net), tape.a[-1], y_b)
-        hits = outputs.example_hits(net.output, tape.yhat, y_b)
+        a_L, yhat = _outputs(net, block, params, x_b)
+        losses = outputs.example_losses(net.output, network.loss_of(net), a_L, y_b)
+        hits = outputs.example_hits(net.output, yhat, y_b)
         sums = [
             None if t is None else jnp.sum(share * t.astype(share.dtype)) for t in (losses, hits)
         ]
@@ -215,6 +222,17 @@ def evaluate(
     sums = jax.lax.scan(body, None, blocks)[1]
     losses, hits, total = jax.tree.map(jnp.sum, sums)
     return losses / total, None if hits is None else hits / total
+
+
+def _outputs(
+    net: Network, block: Block | None, params: Params, x: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """(a_L, ŷ)."""
+    if block is None:
+        tape = network.run(net, params, x)
+        return tape.a[-1], tape.yhat
+    a_L = passes.forward(net, block, params, x).above[-1]
+    return a_L, outputs.OUTPUTS[net.output].value(a_L)
 
 
 def _blocks(length: int, dtype: Any, most: int = EVALUATION_ROWS) -> tuple[jax.Array, jax.Array]:

@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
 from ffnn_jax.checkpoint import Checkpoints, ShardedCheckpoints
+from ffnn_jax.deep.block import Block, stacked, unstacked
 from ffnn_jax.epochs import (
     Data,
     Row,
@@ -173,6 +174,7 @@ def fit(
         checkpoints of another fit.
       ProcessError: the processes of the mesh differ, in what they are given or in what the
         optimizer and the objective do, or one has ended.
+      NotImplementedError: the plan asks for scan_layers, and something is in its way.
       CheckpointError: another training holds the folder, or no checkpoint in it verifies.
       OSError: a checkpoint cannot be written.
       Preempted: SIGTERM came, and the state is saved; a SystemExit with status 0, so code after
@@ -226,6 +228,13 @@ def fit(
             values={"state": state},
         )
     recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x)
+    steps = epochs * -(-x.shape[0] // recipe.batch_size)
+    recipe = recipe.for_layers(
+        net,
+        dtype,
+        None if state is None else state.opt_state,
+        steps=steps if checkpoints is None else None,  # a fit that is resumed may have more
+    )
     with peers("fit"), on(layout):
         if layout is None:
             now = state or begin(net, optimizer, jnp.asarray(key))
@@ -250,13 +259,16 @@ def fit(
         line.show(run, tables)
         records = records_of(tables, int(run.epochs))
         if on_epochs is not None and records:
-            on_epochs(records, returned(layout, run.state.params))
-        keeper.save(run, tables)
+            on_epochs(records, returned(layout, _by_layer(recipe.block, run.state.params)))
+        if checkpoints is not None:
+            keeper.save(_by_layer(recipe.block, run), tables)
 
     told = hearing(joint=is_joint(layout), saves=checkpoints is not None)
     with keeping(checkpoints, resume, run, identity) as keeper, told as heard, peers("fit"):
         check_not_beyond(epochs, keeper)
         run = keeper.run if layout is None else placed(layout, keeper.run)
+        if recipe.block is not None:
+            run = stacked(recipe.block, run)  # until the loop has ended
         with Progress(epochs, progress, _words, done=keeper.saved) as line:
             run, tables, interrupted = drive(
                 call,
@@ -267,6 +279,7 @@ def fit(
                 every=keeper.every,
                 agreed=heard.agreed,
             )
+        run = _by_layer(recipe.block, run)
         keeper.save(run, tables, last=True)
         heard.end()
     if interrupted:
@@ -306,6 +319,11 @@ def _spread_data_of(
     x, y, _ = spread(layout, split, as_examples(net, layout, dtype, held_x, held_y, None))
     weights = put(split.mask(), layout.rows()) if split.rows < split.length else None
     return data._replace(held_out_x=x, held_out_y=y, held_out_weights=weights)
+
+
+def _by_layer(block: Block | None, tree: Any) -> Any:
+    """What the loop has stacked, each layer by itself again."""
+    return tree if block is None else unstacked(block, tree)
 
 
 def _kept(checkpoints: Checkpoints | ShardedCheckpoints | None) -> list[Any] | None:

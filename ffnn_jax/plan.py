@@ -30,10 +30,21 @@ class Plan:
         another way to compute. On CUDA it is compiled; anywhere else Pallas interprets it, which
         is right and slow. None: a kernel on CUDA, where it takes the network and a recorded
         measurement says that it is faster; otherwise XLA.
+      scan_layers: whether `fit` and `train_epoch`, which compile their loops themselves, run over
+        equal hidden layers (consecutive, of one width and one activation) as one `lax.scan`, so
+        that they are compiled once and not each; parameters and results are those of each layer
+        all the same, up to rounding. It is for `loss` as the objective, without mesh, accumulate,
+        dropout, keep_every and class_blocks, and for an optimizer that treats the layers alike
+        and each by itself, as sgd, adam and adamw do and clip_by_global_norm does not; this is
+        read from its program. A step takes about a quarter more time. True: from three equal
+        layers on, and what is in the way is a NotImplementedError with the reason. None: where it
+        pays, in a `fit` without checkpoints with at least 64 of them, for at most 2²²/m² steps, m
+        their width; never an error. False: never. Everything else computes each layer by itself:
+        a step of yours, `apply`, `gradients`; `fit_many` and streams refuse True.
 
     Raises:
-      TypeError: compute_dtype is not a floating dtype, keep_every no int, class_blocks none of
-        the three, or implementation no name.
+      TypeError: compute_dtype is not a floating dtype, keep_every no int, class_blocks or
+        scan_layers none of the three, or implementation no name.
       ValueError: keep_every below 1, or an unknown implementation.
     """
 
@@ -41,9 +52,11 @@ class Plan:
     keep_every: int = 1
     class_blocks: bool | None = None
     implementation: str | None = None
+    scan_layers: bool | None = None
 
     def __post_init__(self) -> None:
         checks.check_switch("class_blocks", self.class_blocks)
+        checks.check_switch("scan_layers", self.scan_layers)
         object.__setattr__(
             self, "keep_every", checks.check_positive_int("keep_every", self.keep_every)
         )

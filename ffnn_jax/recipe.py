@@ -10,6 +10,8 @@ import optax
 
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
+from ffnn_jax.deep.block import Block
+from ffnn_jax.deep.choice import chosen
 from ffnn_jax.network import Network, Params
 from ffnn_jax.sharding.examples import Split, split_of
 from ffnn_jax.sharding.placement import Layout, check_batches
@@ -44,6 +46,7 @@ class Recipe(NamedTuple):
       accumulate: in how many parts each batch is worked off.
       layout: on which mesh, and where on it the parameters live; None without a mesh.
       split: where on the mesh the rows of the data lie.
+      block: the layers that run as one, the state being stacked; or None.
     """
 
     optimizer: optax.GradientTransformation
@@ -52,6 +55,41 @@ class Recipe(NamedTuple):
     accumulate: int = 1
     layout: Layout | None = None
     split: Split | None = None
+    block: Block | None = None
+
+    def for_layers(
+        self,
+        net: Network,
+        dtype: Any,
+        opt_state: Any = None,
+        *,
+        traced: bool = False,
+        steps: int | None = None,
+    ) -> "Recipe":
+        """The same with the block that `Plan(scan_layers=…)` means.
+
+        Args:
+          net: the network.
+          dtype: of the parameters.
+          opt_state: the optimizer's state, or None for a new one.
+          traced: whether the loop is part of a program that is not ours.
+          steps: how many the loop is for, or None where that is not known.
+
+        Raises:
+          NotImplementedError: the plan asks for it, and it cannot be done.
+        """
+        block = chosen(
+            net,
+            self.optimizer,
+            dtype,
+            opt_state,
+            objective=self.objective,
+            accumulate=self.accumulate,
+            on_mesh=self.layout is not None,
+            traced=traced,
+            steps=steps,
+        )
+        return self._replace(block=block)
 
 
 def objective_value(net, objective, key, x, y, weights, params):

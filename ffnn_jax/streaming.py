@@ -24,6 +24,7 @@ from jax.typing import ArrayLike
 
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
+from ffnn_jax.deep.choice import check_not_asked
 from ffnn_jax.losses import Loss, is_cross_entropy
 from ffnn_jax.network import Network
 from ffnn_jax.recipe import Objective, TrainState, check_recipe, check_state
@@ -210,6 +211,7 @@ def stream_blocks(
     """
     weights = _check_arguments(net, optimizer, state, stream, weights)
     recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, stream.x)
+    check_not_asked(net, "a stream")
     block = checks.check_positive_int("block", block)
     examples = stream.x.shape[0]
     rows = block * recipe.batch_size  # of a block

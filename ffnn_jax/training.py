@@ -5,7 +5,6 @@ compilation; inside a `jit` of yours it is part of it. The same key gives the sa
 bit.
 """
 
-import inspect
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,9 @@ from jax.typing import ArrayLike
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
 from ffnn_jax.batches import Batches, Parts, shuffled
+from ffnn_jax.deep.block import Block, stacked, unstacked
+from ffnn_jax.deep.optimizer import update_for
+from ffnn_jax.deep.passes import loss_and_gradients
 from ffnn_jax.network import Network, Params, init
 from ffnn_jax.recipe import (
     Objective,
@@ -41,6 +43,7 @@ from ffnn_jax.sharding.placement import (
     placed,
     returned,
 )
+from ffnn_jax.update import updated
 
 OF_DROPOUT = 0xD809  # the child of a state's key that masks come from; its own splits are 0, 1, 2
 
@@ -204,6 +207,7 @@ def train_epoch(
     Raises:
       TypeError, ValueError: as `loss`, or a batch_size that is no int from 1 to N, or accumulate
         that does not divide it; mesh and placement as for `fit`.
+      NotImplementedError: the plan asks for scan_layers, and something is in its way.
       ProcessError: the processes of the mesh differ in what they give.
     """
     check_state(net, optimizer, state)
@@ -215,13 +219,17 @@ def train_epoch(
         arrays = {"x": x, "y": y, "weights": weights}
         agree_on("train_epoch", net, layout, arrays, dtypes=dtypes, **given)
     recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x)
+    dtype = state.params[0].W.dtype
+    traced = is_traced((state, x, y, weights))
+    recipe = recipe.for_layers(net, dtype, state.opt_state, traced=traced)
     if layout is None:
         _, x, y, weights = network.as_examples(net, state.params, x, y, weights)
+        if recipe.block is not None:
+            state = stacked(recipe.block, state)
         state, losses, _ = compiled_epoch(net, recipe, state, x, y, weights)
-        return state, losses
+        return state if recipe.block is None else unstacked(recipe.block, state), losses
     assert recipe.split is not None
     with on(layout):
-        dtype = state.params[0].W.dtype
         arrays = sharded.as_examples(net, layout, dtype, x, y, weights)
         arrays = sharded.spread(layout, recipe.split, arrays)
         state, losses, _ = compiled_epoch(net, recipe, placed(layout, state), *arrays)
@@ -240,22 +248,8 @@ def _dropout_key(net: Network, state: TrainState) -> jax.Array | None:
 
 def _changed(optimizer, state, value, grads, value_of) -> TrainState:
     """The state after a step with this loss and gradient."""
-    extra = _extra_arguments(optimizer, value=value, grad=grads, value_fn=value_of)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **extra)
-    params: Any = optax.apply_updates(state.params, updates)
+    params, opt_state = updated(optimizer, state.params, state.opt_state, grads, value, value_of)
     return TrainState(params, opt_state, state.key, state.step + 1)
-
-
-def _extra_arguments(optimizer: optax.GradientTransformation, **arguments: Any) -> dict[str, Any]:
-    """Those of the arguments that the optimizer's update takes after (updates, state, params)."""
-    takes = list(inspect.signature(optimizer.update).parameters.values())[3:]
-    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in takes):
-        return arguments
-    return {
-        parameter.name: arguments[parameter.name]
-        for parameter in takes
-        if parameter.name in arguments
-    }
 
 
 def scan_epoch(
@@ -305,6 +299,8 @@ def _batches(recipe, order_key, data, dtype) -> Batches | SplitBatches:
 def _step(net, recipe, state, examples) -> tuple[TrainState, jax.Array]:
     """`train_step` of one batch; on a mesh, where it has parts, they are a leading axis of it."""
     optimizer, layout = recipe.optimizer, recipe.layout
+    if recipe.block is not None:
+        return _deep_step(net, recipe.block, optimizer, state, examples)
     if layout is None or not in_parts(layout, recipe.accumulate):
         x, y, weights = examples
         options = {"objective": recipe.objective, "accumulate": recipe.accumulate}
@@ -315,6 +311,16 @@ def _step(net, recipe, state, examples) -> tuple[TrainState, jax.Array]:
     parts = SplitParts(value_on, examples, layout, dtype, key)
     value, grads = parts.value_and_grad(state.params)
     return constrained(layout, _changed(optimizer, state, value, grads, parts.value)), value
+
+
+def _deep_step(
+    net: Network, block: Block, optimizer: Any, state: TrainState, examples: Any
+) -> tuple[TrainState, jax.Array]:
+    """`train_step` of a stacked state."""
+    value, grads = loss_and_gradients(net, block, state.params, *examples)
+    update = update_for(optimizer, block, state.params, state.opt_state, value)
+    params, opt_state = update(state.params, state.opt_state, grads, value)
+    return TrainState(params, opt_state, state.key, state.step + 1), value
 
 
 compiled_epoch = jax.jit(scan_epoch, static_argnames="recipe")

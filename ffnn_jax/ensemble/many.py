@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
+from ffnn_jax.deep.choice import check_not_asked
 from ffnn_jax.ensemble.devices import (
     check_member_mesh,
     filling,
@@ -182,6 +183,7 @@ def fit_many(
     warn_if_alone("fit_many", mesh)
     x, y = check_data("data", net, data, weights, members)
     recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, x_of_one(x))
+    check_not_asked(net, "fit_many")
     recipe = on_rows(layout, recipe, x_of_one(x).shape[0])
     if validation is not None:
         validation = check_data("validation", net, validation, validation_weights, members)

@@ -95,9 +95,18 @@ class Traced:
         """The function in float64, of float64 leaves; to be called with 64-bit types on."""
         return _run(self.jaxpr, leaves, _Mode(True, self.keeps_rules, self.final, noise))
 
+    def spelled_out(self) -> Any:
+        """A jaxpr of it without jit, checkpoint or a custom rule: what is in them stands there."""
+        if not self.holds(RULES | INLINED):
+            return self.jaxpr
+        avals = [variable.aval for variable in opened(self.jaxpr)[0].invars]
+        return jax.make_jaxpr(lambda *leaves: _run(self.jaxpr, leaves, _Mode(False, True, True)))(
+            *avals
+        )
+
     def compiled(self, run: Callable[..., Any], jit: Callable[..., Any]) -> Callable[..., Any]:
         """run(self, *args) under jit; constants are arguments, for XLA folds them, at length."""
-        jaxpr, constants = _open(self.jaxpr)
+        jaxpr, constants = opened(self.jaxpr)
 
         def on(constants: list[Any], *args: Any) -> Any:
             return run(dataclasses.replace(self, jaxpr=CLOSED(jaxpr, constants)), *args)
@@ -149,7 +158,7 @@ def quick_options() -> dict[str, Any]:
 
 def noise_size(jaxpr: Any) -> int:
     """How many draws a run of the jaxpr with `Noise` needs."""
-    jaxpr = _open(jaxpr)[0]
+    jaxpr = opened(jaxpr)[0]
     sizes = [int(np.prod(v.aval.shape)) for eqn in jaxpr.eqns for v in (*eqn.invars, *eqn.outvars)]
     inner = [noise_size(part) - SPARE for eqn in jaxpr.eqns for part in _inner(eqn)]
     return max([1, *sizes, *inner]) + SPARE
@@ -157,13 +166,13 @@ def noise_size(jaxpr: Any) -> int:
 
 def count_rules(jaxpr: Any) -> int:
     """How many calls of custom rules, JAX's own apart, there are in a jaxpr as it is written."""
-    return sum(_is_rule(eqn) + sum(map(count_rules, _inner(eqn))) for eqn in _open(jaxpr)[0].eqns)
+    return sum(_is_rule(eqn) + sum(map(count_rules, _inner(eqn))) for eqn in opened(jaxpr)[0].eqns)
 
 
 def _holds(jaxpr: Any, names: frozenset[str]) -> bool:
     return any(
         eqn.primitive.name in names or any(_holds(part, names) for part in _inner(eqn))
-        for eqn in _open(jaxpr)[0].eqns
+        for eqn in opened(jaxpr)[0].eqns
     )
 
 
@@ -201,7 +210,7 @@ class _Mode(NamedTuple):
 
 def _run(jaxpr: Any, args: Sequence[Any], mode: _Mode) -> list[Any]:
     """The outputs of a jaxpr at args, which are in the dtypes of the mode."""
-    jaxpr, consts = _open(jaxpr)
+    jaxpr, consts = opened(jaxpr)
     values = dict(zip(jaxpr.constvars, map(mode.widened, consts), strict=True))
     values.update(zip(jaxpr.invars, args, strict=True))
 
@@ -222,13 +231,13 @@ def _run_equation(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:
     if mode.runs_through(eqn):
         return _run(_inner(eqn)[0], args, mode)
     if not mode.wide and (mode.keeps_rules or not any(map(count_rules, _inner(eqn)))):
-        return _bind(eqn, args, eqn.params)
+        return bind(eqn, args, eqn.params)
     if name == "shard_map":
         return _run_sharded(eqn, args, mode)
     if name in OPENED and mode.noise is not None:
         return _run_opened(eqn, args, mode)
     if not mode.wide:
-        return _bind(eqn, args, _rewritten(eqn.params, mode))
+        return bind(eqn, args, _rewritten(eqn.params, mode))
     if name in SUMS:
         args = mode.noisy(args, eqn.invars)
     outputs = _run_wide(eqn, args, mode._replace(noise=None))
@@ -243,13 +252,13 @@ def _run_wide(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:
     if name in AS_WRITTEN:
         atoms = zip(args, eqn.invars, strict=True)
         args = [jnp.asarray(t, a.aval.dtype) if _is_inexact(a.aval) else t for t, a in atoms]
-        return [mode.widened(output) for output in _bind(eqn, args, eqn.params)]
+        return [mode.widened(output) for output in bind(eqn, args, eqn.params)]
     if name == "reduce_precision":
         return args
-    return _bind(eqn, args, _rewritten(eqn.params, mode))
+    return bind(eqn, args, _rewritten(eqn.params, mode))
 
 
-def _bind(eqn: Any, args: list[Any], params: dict[str, Any]) -> list[Any]:
+def bind(eqn: Any, args: list[Any], params: dict[str, Any]) -> list[Any]:
     """The equation's own operation on args."""
     bound = eqn.primitive.get_bind_params(params)
     functions, params = (
@@ -264,9 +273,9 @@ def _rewritten(params: dict[str, Any], mode: _Mode) -> dict[str, Any]:
     """The parameters of an equation for the mode: the jaxprs and the dtypes in them."""
 
     def rewrite(name: str, value: Any) -> Any:
-        if _is_jaxpr(value):
+        if is_jaxpr(value):
             return _retraced(value, mode)
-        if isinstance(value, tuple) and any(map(_is_jaxpr, value)):
+        if isinstance(value, tuple) and any(map(is_jaxpr, value)):
             parts = (rewrite("", part) for part in value)
             return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
         return _wide_dtype(value) if mode.wide and name in DTYPES and value is not None else value
@@ -278,11 +287,11 @@ def _retraced(jaxpr: Any, mode: _Mode) -> Any:
     """A jaxpr that computes what `_run` does of this one."""
     if not mode.wide and not count_rules(jaxpr):
         return jaxpr
-    avals = [atom.aval for atom in _open(jaxpr)[0].invars]
+    avals = [atom.aval for atom in opened(jaxpr)[0].invars]
     if mode.wide:
         avals = [jax.ShapeDtypeStruct(t.shape, _wide_dtype(t.dtype)) for t in avals]
     closed = jax.make_jaxpr(lambda *args: _run(jaxpr, args, mode))(*avals)
-    return closed if isinstance(jaxpr, CLOSED) else _open(closed)[0]
+    return closed if isinstance(jaxpr, CLOSED) else opened(closed)[0]
 
 
 def _run_opened(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:
@@ -291,7 +300,7 @@ def _run_opened(eqn: Any, args: list[Any], mode: _Mode) -> list[Any]:
     if eqn.primitive.name == "cond":
         branches = [lambda *args, b=branch: _run(b, args, mode) for branch in p["branches"]]
         return list(jax.lax.switch(args[0], branches, *args[1:]))
-    inner = _open(p["jaxpr"])[0]
+    inner = opened(p["jaxpr"])[0]
     carried = _of_equal_rank(eqn.outvars, inner.outvars)  # what is stacked has an axis more outside
     second = _of_equal_rank(eqn.invars, inner.invars)
     first = second - carried
@@ -358,7 +367,7 @@ def _is_rule(eqn: Any) -> bool:
 def _comes_with_jax(eqn: Any) -> bool:
     """Whether the rule itself, and not only the function it is for, is one of JAX's own."""
     rule = eqn.params.get("bwd") or eqn.params.get("jvp_jaxpr_fun")
-    sources = (getattr(rule, "debug_info", None), _open(_inner(eqn)[0])[0].debug_info)
+    sources = (getattr(rule, "debug_info", None), opened(_inner(eqn)[0])[0].debug_info)
     return all(info and JAX_FOLDER in (info.func_src_info or "") for info in sources)
 
 
@@ -367,15 +376,16 @@ def _inner(eqn: Any) -> list[Any]:
     found = []
     for value in eqn.params.values():
         parts = value if isinstance(value, tuple | list) else (value,)
-        found.extend(part for part in parts if _is_jaxpr(part))
+        found.extend(part for part in parts if is_jaxpr(part))
     return found
 
 
-def _is_jaxpr(value: Any) -> bool:
+def is_jaxpr(value: Any) -> bool:
+    """Whether it is a jaxpr, closed or not."""
     return isinstance(value, core.Jaxpr | CLOSED)
 
 
-def _open(jaxpr: Any) -> tuple[Any, Any]:
+def opened(jaxpr: Any) -> tuple[Any, Any]:
     """(the jaxpr, its constants), closed or not; newer versions of JAX have one class for both."""
     return getattr(jaxpr, "jaxpr", jaxpr), getattr(jaxpr, "consts", ())
 
