@@ -31,7 +31,7 @@ import time
 import jax
 import numpy as np
 from peer_loops import PEERS
-from peer_loops.task import RATES, Parameters, Peer, Task, make_task
+from peer_loops.task import RATES, Parameters, Peer, Task, is_rounded, make_task
 from throughput import CASES, Case, begin, put_out, quartiles
 
 import ffnn_jax as ffnn
@@ -41,6 +41,7 @@ import ffnn_jax as ffnn
 # that is next to nothing, rounding decides which way an entry goes, as far as any other.
 CHANGE = {"sgd": 1e-2, "adam": 0.1}
 LOSS = {"sgd": 1e-4, "adam": 2e-3}
+ROUNDED = 5  # times as much under TF32
 LONGEST = 1.0  # seconds of an epoch in a round; a slower peer takes fewer steps, one at least
 compiling: list[float] = []  # seconds, of every compilation of XLA's
 
@@ -88,9 +89,10 @@ def disagreement(task: Task, theirs: dict, ours: dict) -> str | None:
     apart = np.linalg.norm(theirs["parameters"] - ours["parameters"])
     theirs["change_difference"] = float(apart / moved)
     theirs["loss_difference"] = abs(theirs["loss"] / ours["loss"] - 1)
+    slack = ROUNDED if is_rounded() else 1
     if (
-        theirs["change_difference"] <= CHANGE[task.optimizer]
-        and theirs["loss_difference"] <= LOSS[task.optimizer]
+        theirs["change_difference"] <= slack * CHANGE[task.optimizer]
+        and theirs["loss_difference"] <= slack * LOSS[task.optimizer]
     ):
         return None
     return (

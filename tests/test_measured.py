@@ -9,6 +9,13 @@ from ffnn_jax.kernels import measured
 GRID = [(depth, rows) for depth in (2, 4) for rows in (2**14, 2**16, 2**18)]
 
 
+@pytest.fixture(autouse=True)
+def _own_setting():
+    """JAX's own, whatever the environment says."""
+    with jax.default_matmul_precision(None):
+        yield
+
+
 def point(depth, rows, *, lower=1.3, card=None, **others):
     card = jax.devices()[0].device_kind if card is None else card
     m = measured.Measurement(
