@@ -32,7 +32,7 @@ import jax
 import numpy as np
 from peer_loops import PEERS
 from peer_loops.task import RATES, Parameters, Peer, Task, is_rounded, make_task
-from throughput import CASES, Case, begin, put_out, quartiles
+from throughput import CASES, Case, begin, interval, put_out, quartiles
 
 import ffnn_jax as ffnn
 
@@ -150,6 +150,7 @@ def measure(name: str, case: Case, optimizer: str, names: list[str], rounds: int
         ratios = [a / b for a, b in zip(times["ours"], times[peer], strict=True)]
         record["us"], record["us_quartiles"] = us, quartiles(times[peer])
         record["ratio"], record["ratio_quartiles"] = statistics.median(ratios), quartiles(ratios)
+        record["ratio_interval"] = interval(ratios)
     record = {"network": name, **case._asdict(), "optimizer": optimizer, "rounds": rounds}
     return {**record, "peers": records, "out": out, **ratios_of(records)}
 

@@ -62,7 +62,9 @@ def compare(sizes: tuple[int, ...], rows: int, dry: bool) -> Point:
         }
         run = gradients(sizes, ffnn.loss_autodiff, "xla")
         programs["truth", ""] = run.lower(*wide["float32"])
-    runs, compile_s = compile_all(programs)
+    runs, seconds, failed = compile_all(programs)
+    if ("truth", "") in failed:
+        return {"error": failed["truth", ""]}
     with jax.enable_x64(True):
         truth = {dtype: runs["truth", ""](*at) for dtype, at in wide.items()}
     table: dict[str, dict[str, float]] = {arithmetic: {} for arithmetic in PRECISION}
@@ -70,9 +72,8 @@ def compare(sizes: tuple[int, ...], rows: int, dry: bool) -> Point:
         if way:
             found = run(*inputs[arithmetic])
             table[arithmetic][way] = error(found, truth[dtype_of(arithmetic)])
-    return {"errors": table, "refused": refused, "compile_s": sum(compile_s.values())} | verdict(
-        table["float32"]
-    )
+    record = {"errors": table, "refused": refused, "compile_s": sum(seconds.values())}
+    return record | ({"error": str(failed)} if failed else verdict(table["float32"]))
 
 
 def as_float64(t: jax.Array) -> jax.Array:

@@ -12,12 +12,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from throughput import interval
 
 import ffnn_jax as ffnn
 from gpu_parts.ceiling import parameters, products
 from gpu_parts.part import Point, Time, attempt
 from gpu_parts.programs import PRECISION, examples, planned
-from gpu_parts.timing import interval, speedup, take_turns
+from gpu_parts.timing import speedup, take_turns
 
 SHORT, LONG, STEPS = 2, 42, 64  # epochs, and steps of one
 OPTIMIZERS: dict[str, Callable[..., Any]] = {

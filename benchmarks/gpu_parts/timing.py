@@ -1,43 +1,45 @@
-"""Times of compiled programs that take turns, and the interval of a median or of a ratio.
-
-The interval of a median of n values runs from the k-th smallest to the k-th largest, k the largest
-number for which it holds the true median at least 95 times in 100, whatever the distribution:
-P(Bin(n, ½) < k) ≤ 2.5 %. With fewer than six values there is none, and the extremes are given.
-"""
+"""Times of compiled programs that take turns; medians, and the 95 % interval of each."""
 
 import concurrent.futures
-import math
 import random
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+from throughput import interval
 
 
-def interval(values: list[float]) -> tuple[float, float]:
-    """The 95 % interval of the median."""
-    ordered, n = sorted(values), len(values)
-    tail, k = 0.0, 0
-    while k < n // 2 and tail + math.comb(n, k) / 2**n <= 0.025:
-        tail += math.comb(n, k) / 2**n
-        k += 1
-    k = max(k, 1)
-    return ordered[k - 1], ordered[n - k]
+class Compiled(NamedTuple):
+    """Programs by name.
+
+    Attributes:
+      runs: those that compiled.
+      seconds: of each of them.
+      failed: of each that did not, the error.
+    """
+
+    runs: dict[Any, Any]
+    seconds: dict[Any, float]
+    failed: dict[Any, str]
 
 
-def compile_all(lowered: dict[str, Any]) -> tuple[dict[str, Any], dict[str, float]]:
-    """Every program compiled, several at a time, and the seconds of each."""
+def compile_all(lowered: dict[Any, Any]) -> Compiled:
+    """Every program compiled, several at a time: nothing is timed meanwhile."""
+    result = Compiled({}, {}, {})
 
-    def compiled(program: Any) -> tuple[Any, float]:
+    def compile_one(name: Any) -> None:
         start = time.perf_counter()
-        done = program.compile()
-        return done, time.perf_counter() - start
+        try:
+            result.runs[name] = lowered[name].compile()
+            result.seconds[name] = time.perf_counter() - start
+        except Exception as error:  # of this program; the others go on
+            result.failed[name] = f"{type(error).__name__}: {error}"[:600]
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        done = dict(zip(lowered, pool.map(compiled, lowered.values()), strict=True))
-    return {n: run for n, (run, _) in done.items()}, {n: s for n, (_, s) in done.items()}
+        list(pool.map(compile_one, lowered))
+    return result
 
 
 def take_turns(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
