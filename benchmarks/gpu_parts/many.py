@@ -6,6 +6,7 @@ speed-up that is recorded is that of the whole longer call, the smaller of the t
 """
 
 import functools
+import statistics
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -81,11 +82,9 @@ def measure(
         if name in ("xla", "pallas"):
             pairs = zip(times[name], times[f"{name} short"], strict=True)
             each = [(a - b) / ((long - short) * steps) * 1e6 for a, b in pairs]
-            variants[name] = {
-                "us": sorted(each)[len(each) // 2],
-                "us_interval": interval(each),
-                "call_s": sorted(times[name])[len(times[name]) // 2],
-            }
+            variants[name] = {"call_s": statistics.median(times[name])}
+            if statistics.median(each) > 0:  # else the longer call is too short to say anything
+                variants[name] |= {"us": statistics.median(each), "us_interval": interval(each)}
     return {
         "optimizer": optimizer,
         "epochs": long,
