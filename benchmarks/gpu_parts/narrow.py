@@ -34,7 +34,6 @@ SHAPES = [  # width, arithmetic, hidden layers
         (16, "tf32"),
         (64, "float32"),
         (16, "bfloat16"),
-        (128, "float32"),
         (16, "float32"),
     )
     for hidden in (4, 2, 8)

@@ -29,7 +29,8 @@ class Measurement(NamedTuple):
       depth: L.
       batch: B of population, or 0.
       rows: how many examples; of population how many networks.
-      ratio: the speed-up, a median.
+      ratio: the speed-up, a median. Of population each optimizer that was timed has a row, and all
+        of them have to win.
       lower: the lower end of its 95 % interval.
       card: the device_kind of the GPU.
       source: the file in benchmarks/results.
