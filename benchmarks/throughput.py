@@ -13,6 +13,7 @@ What each column means stands in benchmarks/README.md. The last line of stdout i
 import argparse
 import itertools
 import json
+import math
 import os
 import platform
 import statistics
@@ -165,6 +166,21 @@ def measure(name: str, case: Case, rounds: int) -> dict[str, object]:
 def quartiles(values: list[float]) -> tuple[float, float]:
     low, _, high = statistics.quantiles(values, n=4)
     return low, high
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """The 95 % interval of the median by order statistics, whatever the distribution.
+
+    From the k-th smallest value to the k-th largest, k the largest with P(Bin(n, ½) < k) ≤ 2.5 %.
+    Fewer than six values have none, and the extremes are given.
+    """
+    ordered, n = sorted(values), len(values)
+    tail, k = 0.0, 0
+    while k < n // 2 and tail + math.comb(n, k) / 2**n <= 0.025:
+        tail += math.comb(n, k) / 2**n
+        k += 1
+    k = max(k, 1)
+    return ordered[k - 1], ordered[n - k]
 
 
 def show(record: dict) -> None:

@@ -25,7 +25,7 @@ DOCS = ROOT / "docs"
 BUILT = DOCS / "_build" / "html"
 PAGES = sorted(
     [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
-    + [ROOT / "benchmarks" / "README.md"]
+    + [ROOT / "benchmarks" / "README.md", ROOT / "benchmarks" / "results" / "README.md"]
     + [page for page in DOCS.rglob("*.md") if "_build" not in page.parts]
 )
 FENCE = re.compile(r"^ *(`{3,}|~{3,}|:{3,}) *(\{[\w-]+\}|[\w-]+)?.*$", re.MULTILINE)
@@ -37,6 +37,7 @@ BOOK = DOCS / "lecture"
 RUN_BY = {
     "README.md": "test_documents.py",
     "docs/checking.md": "test_checking_doc.py",
+    "docs/gpu.md": "test_gpu_doc.py",
     "docs/scaling.md": "test_scaling_doc.py",
     "docs/using.md": "test_using_doc.py",
 }

@@ -1,8 +1,9 @@
 """Peers that do not run on JAX: scikit-learn, PyTorch and NumPy."""
 
+import jax
 import numpy as np
 
-from peer_loops.task import RATES, Peer
+from peer_loops.task import RATES, Peer, is_rounded
 
 
 class ScikitLearn(Peer):
@@ -42,7 +43,7 @@ class ScikitLearn(Peer):
 
 
 class Torch(Peer):
-    """PyTorch: a loop over tensors, zero_grad, backward, optimizer.step."""
+    """PyTorch: a loop over tensors, zero_grad, backward, optimizer.step; on a GPU where JAX is."""
 
     module = "torch"
 
@@ -53,9 +54,14 @@ class Torch(Peer):
         for W, _ in task.start:
             layers += [torch.nn.Linear(W.shape[1], W.shape[0]), torch.nn.ReLU()]
         self.linears = layers[::2]
-        self.model = torch.nn.Sequential(*layers[:-1])
+        self.on_gpu = jax.default_backend() == "gpu"
+        device = "cuda" if self.on_gpu else "cpu"  # an error where PyTorch has no GPU
+        if self.on_gpu:
+            torch.set_float32_matmul_precision("high" if is_rounded() else "highest")
+        self.model = torch.nn.Sequential(*layers[:-1]).to(device)
         self.batches = [
-            (torch.from_numpy(x), torch.from_numpy(y).long()) for x, y in task.batches()
+            (torch.from_numpy(x).to(device), torch.from_numpy(y).long().to(device))
+            for x, y in task.batches()
         ]
         self.task = task
         self.reset()
@@ -71,6 +77,7 @@ class Torch(Peer):
         self.optimizer = make(self.model.parameters(), lr=RATES[self.task.optimizer])
 
     def epoch(self, steps):
+        import torch
         from torch.nn import functional
 
         losses = []
@@ -80,9 +87,11 @@ class Torch(Peer):
             loss.backward()
             self.optimizer.step()
             losses.append(loss.detach())
+        if self.on_gpu:
+            torch.cuda.synchronize()
 
     def parameters(self):
-        return [(p.weight.detach().numpy(), p.bias.detach().numpy()) for p in self.linears]
+        return [(p.weight.numpy(force=True), p.bias.numpy(force=True)) for p in self.linears]
 
 
 class TorchCompiled(Torch):

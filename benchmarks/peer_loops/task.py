@@ -9,6 +9,7 @@ import optax
 from throughput import Case, data
 
 import ffnn_jax as ffnn
+from ffnn_jax.kernels import measured
 from ffnn_jax.shuffle import permutation
 
 RATES = {"sgd": 0.01, "adam": 1e-3}
@@ -61,6 +62,12 @@ def make_task(case: Case, optimizer: str) -> Task:
     return Task(
         net, case.batch, optimizer, state, (x, y), np.asarray(x)[order], np.asarray(y)[order]
     )
+
+
+def is_rounded() -> bool:
+    """Whether the factors of float32 products are rounded to TF32: JAX's own setting on a GPU."""
+    setting = getattr(jax.config, measured.PRECISION)
+    return jax.default_backend() == "gpu" and setting in (None, "default", "tensorfloat32")
 
 
 class Peer:

@@ -17,6 +17,7 @@ ROOT = DOCS.parent
 PAGES = {
     "readme": "README.md",
     "benchmarks": "benchmarks/README.md",
+    "gpu-results": "benchmarks/results/README.md",
     "contributing": "CONTRIBUTING.md",
     "changelog": "CHANGELOG.md",
 }

@@ -1,0 +1,238 @@
+"""Narrow networks in one kernel for all layers: the forward pass, and the way back to ∇a_1.
+
+  narrow_forward   a_L of a tile of rows, nothing else written
+  narrow_mlp       the same, which keeps a_k or h_k of each hidden layer as `sweep` does;
+                   and from ∇a_L every ∇a_{L−1}, …, ∇a_1, in a second kernel
+
+Layer by layer each h_k and ∇a_k goes to memory and comes back; of a narrow network that is what
+takes the time, not the products. Here a program has a tile of rows, reads W_k and b_k once for it,
+and writes what is asked for; h_k stays on chip. All arrays have the sizes they have: a block of
+2^n units reaches over their edge, where it holds 0 (`triton.read`). Such units add nothing to a
+product, whatever g(0) is, for their columns of W are 0 too.
+
+∇W, ∇b and ∇h are for XLA: sums over all rows, and products that only some callers want.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from ffnn_jax.activations import ACTIVATIONS
+from ffnn_jax.dense import is_placed
+from ffnn_jax.kernels import choice, measured, tiles, triton
+from ffnn_jax.network import Network, Params
+
+WIDEST = 128
+WIDEST_IN_FULL = 64  # of float32 under jax.default_matmul_precision("highest"): more spills
+DEEPEST = 8  # hidden layers
+DTYPES = ("float32", "bfloat16", "float16")
+FULL = ("highest", "float32")  # values of jax.default_matmul_precision
+TF32 = (None, "default", "high", "fastest", "bfloat16", "tensorfloat32")
+
+
+# The choice --------------------------------------------------------------------------------------
+
+
+def chosen(
+    name: str,
+    net: Network,
+    params: Params,
+    x: jax.Array,
+    key: jax.Array | None,
+    *,
+    kernel: Callable[..., Any],
+    reference: Callable[..., Any],
+) -> Callable[..., Any]:
+    """The kernel of this name or its reference, as the plan has it: see `choice.chosen`."""
+    reason = why_not(net, params, x, key)
+    wins = reason is None and measured.wins(name, net, x.dtype, math.prod(x.shape[:-1]))
+    asked = net.plan.implementation
+    return choice.chosen(asked, name, kernel, reference, reason=reason, wins=wins)
+
+
+def why_not(net: Network, params: Params, x: jax.Array, key: jax.Array | None) -> str | None:
+    """Why the kernels do not take these arguments; None where they do."""
+    _, *hidden, _ = net.sizes
+    dtype = params[0].W.dtype.name
+    for given in (dtype, factors(net, dtype)):
+        if given not in DTYPES:
+            return f"takes {', '.join(DTYPES)}, not {given}"
+    if not 1 <= len(hidden) <= DEEPEST:
+        return f"takes 1 to {DEEPEST} hidden layers, not {len(hidden)}"
+    if max(net.sizes) > WIDEST:
+        return f"takes layers, inputs and outputs of up to {WIDEST}, not {max(net.sizes)}"
+    if in_full() is None:
+        return "takes no algorithm of products by name, as jax.default_matmul_precision has it"
+    if in_full() and factors(net, dtype) == "float32" and max(net.sizes) > WIDEST_IN_FULL:
+        return f"takes up to {WIDEST_IN_FULL} in full float32 precision, not {max(net.sizes)}"
+    if net.plan.keep_every != 1:
+        return f"keeps every layer, not every {net.plan.keep_every}th"
+    if net.plan.class_blocks:
+        return "knows no blocks of classes"
+    if key is not None:
+        return "knows no dropout"
+    if not all(isinstance(n, int) for n in x.shape):
+        return f"takes a batch of a known size, not {x.shape[:-1]}"
+    if _on_several_devices((params, x)):
+        return "runs on one device, and here is a mesh"
+    return None
+
+
+def _on_several_devices(arrays: Any) -> bool:
+    """Whether any array is on a mesh of devices, or the caller works on one."""
+    leaves = jax.tree.leaves(arrays)
+    meshes = [jax.sharding.get_abstract_mesh(), *(jax.typeof(t).sharding.mesh for t in leaves)]
+    return any(not mesh.empty and mesh.size > 1 for mesh in meshes) or any(map(is_placed, leaves))
+
+
+# The kernels as functions of arrays --------------------------------------------------------------
+
+
+def last_a(net: Network, params: Params, x: jax.Array) -> jax.Array:
+    """a_L, (*batch, n_L), by narrow_forward."""
+    (a_L,) = _layers(net, params, x, net.sizes[-1:], _forward, "narrow_forward")
+    return a_L
+
+
+def forward(net: Network, params: Params, x: jax.Array) -> tuple[jax.Array, ...]:
+    """(kept_1, …, kept_{L−1}, a_L) as of `sweep.forward`, by narrow_mlp."""
+    return _layers(net, params, x, net.sizes[1:], _forward, "narrow_mlp_forward")
+
+
+def grads_a(
+    net: Network, params: Params, kept: Sequence[jax.Array], grad_a: jax.Array
+) -> tuple[jax.Array, ...]:
+    """(∇a_1, …, ∇a_L) from what was kept and ∇a_L, by narrow_mlp."""
+    *batch, _ = grad_a.shape
+    arrays = [*(W for W, _ in params[1:]), *map(_rows, kept[:-1]), _rows(grad_a)]
+    lower = _call(net, arrays, net.sizes[1:-1], grad_a, _backward, "narrow_mlp_backward")
+    return (*(t.reshape(*batch, t.shape[-1]) for t in lower), grad_a)
+
+
+def _layers(net, params, x, widths, body, name) -> tuple[jax.Array, ...]:
+    """The outputs of these widths of a kernel that reads x and the parameters."""
+    *batch, _ = x.shape
+    arrays = [_rows(x), *jax.tree.leaves(params)]
+    outputs = _call(net, arrays, widths, x, body, name)
+    return tuple(t.reshape(*batch, t.shape[-1]) for t in outputs)
+
+
+def _call(net, arrays, widths, like, body, name) -> tuple[jax.Array, ...]:
+    """One program for each tile of the rows of `like`; outputs of these widths and its dtype."""
+    rows = math.prod(like.shape[:-1])
+    tile, warps = tiling(net, rows, like.dtype)
+    outputs = tuple(jax.ShapeDtypeStruct((rows, n), like.dtype) for n in widths)
+    grid = (-(-rows // tile),)
+    return triton.call(partial(body, net, tile), arrays, outputs, name=name, warps=warps, grid=grid)
+
+
+def tiling(net: Network, rows: int, dtype: DTypeLike) -> tuple[int, int]:
+    """(rows of a tile, warps of a program), for parameters of that dtype; no spare 2^n of rows.
+
+    float32 factors fill the registers twice as fast, and in full precision, which tensor cores do
+    not have, each thread holds whole rows of them: there a tile is small. Wherever one of these two
+    is used, ptxas finds room for all that a thread holds (`scripts/compile-for-hopper`).
+    """
+    heavy = factors(net, dtype) == "float32" and (in_full() or max(net.sizes) > tiles.SIDES[-1])
+    tile, warps = (16, 8) if heavy else (64, 4)
+    return min(tile, max(tiles.SIDES[0], 1 << (rows - 1).bit_length())), warps
+
+
+def factors(net: Network, dtype: DTypeLike) -> str:
+    """The dtype of the factors of each product, for parameters of that dtype."""
+    return str(net.plan.compute_dtype or jnp.dtype(dtype).name)
+
+
+def in_full() -> bool | None:
+    """Whether float32 factors are to be multiplied as float32, not as TF32; None: an algorithm."""
+    asked = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009
+    return asked in FULL if asked in (*FULL, *TF32) else None
+
+
+def _rows(t: jax.Array) -> jax.Array:
+    """(*batch, n) as (rows, n)."""
+    return t.reshape(-1, t.shape[-1])
+
+
+# The bodies --------------------------------------------------------------------------------------
+#
+# Of more than 64 units a tile is several blocks side by side, and W_k a table of blocks W_ij:
+#
+#   a_i = Σ_j W_ij h_j + b_i          ∇h_j = Σ_i W_ijᵀ ∇a_i
+
+
+def _forward(net: Network, tile: int, x: Any, *refs: Any) -> None:
+    """a_L of a tile, from refs of x, (W_1, b_1, …), and of what is written: a_L comes last.
+
+    With a ref for each layer it writes what is kept of the hidden ones too.
+    """
+    parameters, outputs = refs[: 2 * net.depth], refs[2 * net.depth :]
+    start = tile * triton.program()
+    h = _read(x, tile, start)
+    for k in range(1, net.depth + 1):
+        W, b = parameters[2 * k - 2 : 2 * k]
+        a = _affine(W, b, h, net.plan.compute_dtype)  # a_k = W_k h_{k−1} + b_k
+        if k == net.depth:
+            _write(outputs[-1], a, start)
+        else:
+            g = ACTIVATIONS[net.activations[k - 1]]
+            kept, h = zip(*(tiles.activated(g, block, x.dtype) for block in a), strict=True)
+            if len(outputs) == net.depth:
+                _write(outputs[k - 1], kept, start)
+
+
+def _backward(net: Network, tile: int, *refs: Any) -> None:
+    """∇a_{L−1}, …, ∇a_1 of a tile, from refs of (W_2, …, W_L), (kept_1, …, kept_{L−1}), ∇a_L."""
+    hidden = net.depth - 1
+    weights, kept, outputs = refs[:hidden], refs[hidden : 2 * hidden], refs[2 * hidden + 1 :]
+    start, last = tile * triton.program(), refs[2 * hidden]
+    grad_a = _read(last, tile, start)
+    for k in range(net.depth, 1, -1):
+        g = ACTIVATIONS[net.activations[k - 2]]
+        grads_h = _grads_h(weights[k - 2], grad_a, net.plan.compute_dtype)  # W_kᵀ ∇a_k
+        below = _read(kept[k - 2], tile, start)
+        pairs = zip(below, grads_h, strict=True)
+        # ∇a_{k−1} = ∇h_{k−1} ⊙ g′(a_{k−1})
+        grad_a = [tiles.grad_a(g, t, grad_h).astype(last.dtype) for t, grad_h in pairs]
+        _write(outputs[k - 2], grad_a, start)
+
+
+def _affine(W: Any, b: Any, h: Sequence[jax.Array], dtype: DTypeLike | None) -> list[jax.Array]:
+    """The blocks a_i from those of h_j and refs of W and b."""
+    n, m = W.shape
+    a = []
+    for i, side in tiles.cuts(n):
+        row = [triton.read(W, (side, width), (i, j)) for j, width in tiles.cuts(m)]
+        total = tiles.affine(row[0], triton.read(b, (side,), (i,)), h[0], dtype)
+        for W_ij, h_j in zip(row[1:], h[1:], strict=True):
+            total = total + tiles.affine_part(W_ij, h_j, dtype)
+        a.append(total)
+    return a
+
+
+def _grads_h(W: Any, grad_a: Sequence[jax.Array], dtype: DTypeLike | None) -> list[jax.Array]:
+    """The blocks ∇h_j from those of ∇a_i and a ref of W."""
+    n, m = W.shape
+    grads_h = []
+    for j, width in tiles.cuts(m):
+        column = [triton.read(W, (side, width), (i, j)) for i, side in tiles.cuts(n)]
+        pairs = zip(column, grad_a, strict=True)
+        parts = [tiles.grad_h(W_ij, grad_a_i, dtype) for W_ij, grad_a_i in pairs]
+        grads_h.append(sum(parts[1:], start=parts[0]))
+    return grads_h
+
+
+def _read(ref: Any, tile: int, start: jax.Array) -> list[jax.Array]:
+    """The blocks of a tile of rows."""
+    return [triton.read(ref, (tile, side), (start, j)) for j, side in tiles.cuts(ref.shape[1])]
+
+
+def _write(ref: Any, blocks: Sequence[jax.Array], start: jax.Array) -> None:
+    """The blocks of a tile of rows to where they belong."""
+    for (j, _), block in zip(tiles.cuts(ref.shape[1]), blocks, strict=True):
+        triton.write(ref, block, (start, j))
