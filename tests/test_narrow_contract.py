@@ -44,7 +44,7 @@ REFUSED = [
     (of_sizes(5, 8, 130), {}, "up to 128, not 130"),
     (of_sizes(5, *[8] * 9, 4), {}, "1 to 8 hidden layers, not 9"),
     (of_sizes(5, 4), {}, "1 to 8 hidden layers, not 0"),
-    (of_sizes(5, 8, 4, keep_every=2), {}, "not every 2th"),
+    (of_sizes(5, 8, 4, keep_every=2), {}, "not one in 2"),
     (of_sizes(5, 8, 4, class_blocks=True), {}, "blocks of classes"),
     (of_sizes(5, 8, 4, dropout=0.5), {"dropout_key": 0}, "no dropout"),
 ]
