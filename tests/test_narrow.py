@@ -19,7 +19,7 @@ CASES = [
     ((1, 1, 1), "softplus", ()),
     ((70, 100, 66), "gelu", (3, 7)),
     ((16, 32, 128), "sigmoid", (64,)),
-    ((4, 20, 9, 33, 16, 5, 8, 3, 3, 10), ACTIVATIONS[2:], (70,)),
+    ((4, 20, 9, 33, 16, 5, 8, 40, 3, 10), ACTIVATIONS[2:], (70,)),
 ]
 LOW = [("bfloat16", None), ("float16", None), ("float32", "bfloat16"), ("bfloat16", "float32")]
 SMALL = ((5, 9, 13, 4), ("softplus", "relu"))
@@ -67,10 +67,13 @@ def test_float32(sizes, activation, batch):
     point = examples(net, batch=batch, classes=True)
     if batch:
         point = point._replace(x=point.x.at[-1].set(0))  # rows of zeros, as padding has
-    found = everything(net, *point[:3])
-    assert_close(found, everything(by_xla(net), *point[:3]), 1e-6)
-    off = jax.tree.map(relative_error, found, truth(everything, net, point))
-    assert max(jax.tree.leaves(off)) <= 1e-6
+    expected = truth(everything, net, point)
+    found, by_layers = (
+        jax.tree.map(relative_error, everything(n, *point[:3]), expected)
+        for n in (net, by_xla(net))
+    )
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(by_layers), strict=True):
+        assert ours <= max(1e-6, 1.1 * theirs)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -99,7 +102,7 @@ def test_extreme_logits_and_few_classes(level):
     point = examples(net, batch=(4,), classes=True)
     last = point.params[-1]
     params = (point.params[0], last._replace(b=jnp.asarray([level, -level, 0.0])))
-    found, expected = (everything(n, params, *point[1:3]) for n in (net, by_xla(net)))
+    found, expected = (gradient(ffnn.loss, n, params, *point[1:3]) for n in (net, by_xla(net)))
     assert_close(found, expected, 1e-6)
 
 
