@@ -180,6 +180,7 @@ def test_without_a_measurement_nothing_changes(platform, monkeypatch):
     assert "triton" not in texts[0]
 
 
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend:DeprecationWarning")
 def test_with_a_measurement_cuda_has_the_kernels_and_a_cpu_none(monkeypatch):
     args = examples(NET, classes=True)[:3]
     xla, chosen = (value_and_grad(planned(wish)) for wish in ("xla", None))
