@@ -25,11 +25,6 @@ class Plan:
         worked off in blocks of classes, so that a_L and ŷ are never whole. None: from 8,192
         classes and 2²² numbers in a_L on; True: always; False: never. It is for float32 and
         float64, for parameters that are whole on every device, and not for smoothed labels.
-      implementation: `"xla"`: products and sums by XLA. `"pallas"`: a kernel of `kernels`; what it
-        does not take is a NotImplementedError with the reason where the network is used, never
-        another way to compute. On CUDA it is compiled; anywhere else Pallas interprets it, which
-        is right and slow. None: a kernel on CUDA, where it takes the network and a recorded
-        measurement says that it is faster; otherwise XLA.
       scan_layers: whether `fit` and `train_epoch`, which compile their loops themselves, run over
         equal hidden layers (consecutive, of one width and one activation) as one `lax.scan`, so
         that they are compiled once and not each; parameters and results are those of each layer
@@ -41,6 +36,17 @@ class Plan:
         pays, in a `fit` without checkpoints with at least 64 of them, for at most 2²²/m² steps, m
         their width; never an error. False: never. Everything else computes each layer by itself:
         a step of yours, `apply`, `gradients`; `fit_many` and streams refuse True.
+      implementation: `"xla"`: products and sums by XLA. `"pallas"`: a kernel of `kernels`; what it
+        does not take is a NotImplementedError with the reason where the network is used, never
+        another way to compute. On CUDA it is compiled; anywhere else Pallas interprets it, which
+        is right and slow. None: a kernel on CUDA, where it takes the network and a recorded
+        measurement says that it is faster; otherwise XLA. `loss`, `apply`, `gradients` and what is
+        made of them have kernels; `forward` and the functions in `_autodiff` are the reference
+        and always by XLA. The kernels of a narrow network take 1 to 8 hidden layers, widths,
+        inputs and outputs of up to 128 (up to 64 for float32 factors where
+        `jax.default_matmul_precision` is "highest"), float32, bfloat16 and float16, one device,
+        no dropout_key, no keep_every and no class_blocks; they have no second derivative. In
+        `fit_many` the kernel is one program a network for a whole epoch; see there.
 
     Raises:
       TypeError: compute_dtype is not a floating dtype, keep_every no int, class_blocks or
@@ -51,8 +57,8 @@ class Plan:
     compute_dtype: DTypeLike | None = None
     keep_every: int = 1
     class_blocks: bool | None = None
-    implementation: str | None = None
     scan_layers: bool | None = None
+    implementation: str | None = None
 
     def __post_init__(self) -> None:
         checks.check_switch("class_blocks", self.class_blocks)

@@ -57,29 +57,36 @@ def chosen(
 
 def why_not(net: Network, params: Params, x: jax.Array, key: jax.Array | None) -> str | None:
     """Why the kernels do not take these arguments; None where they do."""
-    _, *hidden, _ = net.sizes
-    dtype = params[0].W.dtype.name
-    for given in (dtype, factors(net, dtype)):
-        if given not in DTYPES:
-            return f"takes {', '.join(DTYPES)}, not {given}"
-    if not 1 <= len(hidden) <= DEEPEST:
-        return f"takes 1 to {DEEPEST} hidden layers, not {len(hidden)}"
-    if max(net.sizes) > WIDEST:
-        return f"takes layers, inputs and outputs of up to {WIDEST}, not {max(net.sizes)}"
-    if in_full() is None:
-        return "takes no algorithm of products by name, as jax.default_matmul_precision has it"
-    if in_full() and factors(net, dtype) == "float32" and max(net.sizes) > WIDEST_IN_FULL:
-        return f"takes up to {WIDEST_IN_FULL} in full float32 precision, not {max(net.sizes)}"
-    if net.plan.keep_every != 1:
-        return f"keeps every layer, not every {net.plan.keep_every}th"
-    if net.plan.class_blocks:
-        return "knows no blocks of classes"
+    reason = _why_not_the_network(net, params[0].W.dtype)
+    if reason is not None:
+        return reason
     if key is not None:
         return "knows no dropout"
     if not all(isinstance(n, int) for n in x.shape):
         return f"takes a batch of a known size, not {x.shape[:-1]}"
     if _on_several_devices((params, x)):
         return "runs on one device, and here is a mesh"
+    return None
+
+
+def _why_not_the_network(net: Network, dtype: DTypeLike) -> str | None:
+    """Why not a network with parameters of that dtype, whatever x is."""
+    hidden, widest, of_products = net.depth - 1, max(net.sizes), factors(net, dtype)
+    for given in (jnp.dtype(dtype).name, of_products):
+        if given not in DTYPES:
+            return f"takes {', '.join(DTYPES)}, not {given}"
+    if not 1 <= hidden <= DEEPEST:
+        return f"takes 1 to {DEEPEST} hidden layers, not {hidden}"
+    if widest > WIDEST:
+        return f"takes layers, inputs and outputs of up to {WIDEST}, not {widest}"
+    if in_full() is None:
+        return "takes no algorithm of products by name, as jax.default_matmul_precision has it"
+    if in_full() and of_products == "float32" and widest > WIDEST_IN_FULL:
+        return f"takes up to {WIDEST_IN_FULL} in full float32 precision, not {widest}"
+    if net.plan.keep_every != 1:
+        return f"keeps every layer, not one in {net.plan.keep_every}"
+    if net.plan.class_blocks:
+        return "knows no blocks of classes"
     return None
 
 
@@ -134,12 +141,15 @@ def _call(net, arrays, widths, like, body, name) -> tuple[jax.Array, ...]:
 def tiling(net: Network, rows: int, dtype: DTypeLike) -> tuple[int, int]:
     """(rows of a tile, warps of a program), for parameters of that dtype; no spare 2^n of rows.
 
-    float32 factors fill the registers twice as fast, and in full precision, which tensor cores do
-    not have, each thread holds whole rows of them: there a tile is small. Wherever one of these two
-    is used, ptxas finds room for all that a thread holds (`scripts/compile-for-hopper`).
+    More than 64 units are several blocks, float32 fills the registers twice as fast, and in full
+    precision, which tensor cores do not have, a thread holds whole rows of the factors: there a
+    tile is small. It is as large as ptxas finds registers for (`scripts/compile-for-hopper`).
     """
-    heavy = factors(net, dtype) == "float32" and (in_full() or max(net.sizes) > tiles.SIDES[-1])
-    tile, warps = (16, 8) if heavy else (64, 4)
+    wide, kinds = max(net.sizes) > tiles.SIDES[-1], (jnp.dtype(dtype).name, factors(net, dtype))
+    if "float32" in kinds and (wide or in_full()):
+        tile, warps = 16, 8
+    else:
+        tile, warps = (32, 8) if wide else (64, 4)
     return min(tile, max(tiles.SIDES[0], 1 << (rows - 1).bit_length())), warps
 
 
