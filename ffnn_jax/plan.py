@@ -28,7 +28,8 @@ class Plan:
       implementation: `"xla"`: products and sums by XLA. `"pallas"`: a kernel of `kernels`; what it
         does not take is a NotImplementedError with the reason where the network is used, never
         another way to compute. On CUDA it is compiled; anywhere else Pallas interprets it, which
-        is right and slow. None: a kernel on CUDA, where it takes the network and a recorded
+        is right and slow. In `fit_many` it is one program a network for a whole epoch; see there
+        for what that takes. None: a kernel on CUDA, where it takes the network and a recorded
         measurement says that it is faster; otherwise XLA.
 
     Raises:
