@@ -1,6 +1,7 @@
 """The kernel `population`, interpreted: the same epoch as XLA's, and each way to get it wrong."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,12 +50,15 @@ def states(net, optimizer, scale=1.0):
     return TrainState(params, opt_state, keys, jnp.full((M,), 3, jnp.int32))
 
 
+def epoch_of(net, optimizer: Any, batch_size, rate):
+    return seam.epoch_of(net, Recipe(optimizer, batch_size), rate, jnp.float32, M)
+
+
 def epochs(net, optimizer, batch_size, arrays, start, own=False):
     """An epoch of each member: (states, losses, weights)."""
 
     def one(state, rate, x, y, weights):
-        recipe = Recipe(optimizer, batch_size)
-        return seam.epoch_of(net, recipe, rate, jnp.float32, M)(state, x, y, weights)
+        return epoch_of(net, optimizer, batch_size, rate)(state, x, y, weights)
 
     axes = (0, 0, *[0 if own else None] * 3)
     return quick_jit(jax.vmap(one, axes))(start, RATES, *arrays)
@@ -250,7 +254,7 @@ def test_what_members_share_stays_one_array():
     start, arrays = states(net, optax.sgd), data(net)
 
     def one(state, rate):
-        return seam.epoch_of(net, Recipe(optax.sgd, 8), rate, jnp.float32, M)(state, *arrays)
+        return epoch_of(net, optax.sgd, 8, rate)(state, *arrays)
 
     text = jax.jit(jax.vmap(one)).trace(start, RATES).lower().as_text()
     assert f"tensor<{N}x16xf32>" in text
@@ -266,7 +270,7 @@ def test_none_and_xla_are_the_program_without_a_kernel():
         return scan_epoch(net, Recipe(optax.sgd(rate), 8), state, *arrays)
 
     def by_choice(net, state, rate):
-        return seam.epoch_of(net, Recipe(optax.sgd, 8), rate, jnp.float32, M)(state, *arrays)
+        return epoch_of(net, optax.sgd, 8, rate)(state, *arrays)
 
     def lowered(epoch, implementation):
         plan = ffnn.Plan(implementation=implementation)
@@ -352,9 +356,11 @@ def test_other_precisions_are_not_taken():
 
 
 def test_parameters_of_another_dtype_are_not_taken():
+    sgd: Any = optax.sgd
+    recipe = Recipe(sgd, 8)
     for dtype in (jnp.float64, jnp.bfloat16):
         with pytest.raises(NotImplementedError, match="computes in float32, got parameters of"):
-            seam.epoch_of(of(), Recipe(optax.sgd, 8), RATES[0], dtype, M)
+            seam.epoch_of(of(), recipe, RATES[0], dtype, M)
 
 
 def test_what_optax_computes_by_itself_is_known_by_its_keywords():

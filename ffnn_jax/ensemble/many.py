@@ -118,8 +118,20 @@ def fit_many(
 
     It goes on until each has done its epochs or stopped. Ctrl-C is heard as in `fit`.
 
+    With `Plan(implementation="pallas")` a whole epoch of each network is one program of one kernel,
+    its parameters on the chip from step to step; the order of the examples and the losses are the
+    same up to rounding, and the states go on without it. It takes float32 networks of at most 64
+    inputs, units and outputs, relu or tanh, softmax with cross_entropy or linear with
+    squared_error; batches of at most 64, no dropout; `loss` as the objective, accumulate 1, no mesh
+    axis `data`; and as optimizer, with learning_rates, `optax.sgd`, `optax.adam`, or such as
+    `functools.partial(optax.sgd, momentum=0.9)`: what an optax optimizer computes cannot be seen
+    from outside. How many layers fit is in `kernels/population_limits.py`: in JAX's default
+    precision and 64 wide 4 with SGD, 3 with momentum, 2 with Adam. Rows of x, and of a y of
+    numbers, are copied once an epoch with zeros up to 16, 32 or 64 columns: of data that all
+    members share, once for all.
+
     Args:
-      net: the network.
+      net: the network; with an `implementation` in its plan as above.
       data: (x, y) for all members, x (N, n_0); or for each its own, x (M, N, n_0), with M leading
         in y too.
       keys: (M,) PRNG keys, as from `jax.random.split(key, M)`. Keys of JAX's rbg draw otherwise
@@ -155,6 +167,7 @@ def fit_many(
         length, not above 0, or without a function to take them; data, weights or validation with
         another leading M; group_size < 1; a mesh that is none, has no axis `member`, or another
         than that and `data`; a batch smaller than the axis `data`.
+      NotImplementedError: the kernel is asked for and does not take this, with the reason.
       ProcessError: the processes of the mesh differ in what they give, or one has ended.
 
     Example:

@@ -46,14 +46,15 @@ def epoch_of(
     Raises:
       NotImplementedError: the kernel is asked for and does not take this, with the reason.
     """
-    mine = recipe if rate is None else recipe._replace(optimizer=recipe.optimizer(rate))
+    optimizer: Any = recipe.optimizer
+    mine = recipe if rate is None else recipe._replace(optimizer=optimizer(rate))
+    reference = functools.partial(scan_epoch, net, mine)
     reason = reason_against(net, recipe, rate is not None, dtype)
+    won = reason is None and wins(NAME, net, dtype, members)
     kernel: Any = None
     if reason is None:
-        rule = rule_of(recipe.optimizer, rate is not None)
+        rule: Any = rule_of(optimizer, rate is not None)
         kernel = functools.partial(_kernel_epoch, net, rule, recipe.batch_size, rate)
-    reference = functools.partial(scan_epoch, net, mine)
-    won = reason is None and wins(NAME, net, dtype, members)
     return chosen(net.plan.implementation, NAME, kernel, reference, reason=reason, wins=won)
 
 
@@ -124,7 +125,7 @@ def _kernel_epoch(
     net: Network,
     rule: Rule,
     batch_size: int,
-    rate: jax.Array,
+    rate: Any,
     state: TrainState,
     x: jax.Array,
     y: jax.Array,
