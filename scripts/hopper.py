@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 from jax.experimental import topologies
-from jax.sharding import AbstractDevice, AbstractMesh, SingleDeviceSharding
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType, SingleDeviceSharding
 from jaxlib.mlir import ir
 from jaxlib.triton import dialect
 
@@ -53,8 +53,11 @@ case $1 in
   -*) exec {ptxas} "$@" ;;
 esac
 cp "$1" {folder}/$$.ptx
-exec {ptxas} -v "$@" 2>{folder}/$$.log
+exec timeout {limit} {ptxas} -v "$@" 2>{folder}/$$.log
 """
+SPILLS = r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
+LAUNCH = r"\] (\w+) grid: \[.*?\] threads: \[(\d+), 1, 1\] +shared_memory: (\d+) bytes"
+SLOWEST = 120  # seconds for ptxas: a kernel of many thousand spills takes minutes
 
 
 class Kernel(NamedTuple):
@@ -84,7 +87,8 @@ def lower(fn: Callable[..., Any], *args: Any, device: Any = None) -> jax.stages.
         home = SingleDeviceSharding(device)
         args = jax.tree.map(lambda t: jax.ShapeDtypeStruct(t.shape, t.dtype, sharding=home), args)
     abstract = AbstractDevice(device_kind=KIND, num_cores=None, platform="gpu")
-    mesh = AbstractMesh((1,), ("d",), abstract_device=abstract)
+    auto = (AxisType.Auto,)
+    mesh = AbstractMesh((1,), ("d",), axis_types=auto, abstract_device=abstract)
     with jax.sharding.use_abstract_mesh(mesh):
         return fn.trace(*args).lower(lowering_platforms=("cuda",))
 
@@ -182,7 +186,9 @@ def _telling(folder: pathlib.Path) -> pathlib.Path:
             (place / "bin" / tool.name).symlink_to(tool)
     ptxas = shlex.quote(str(tools() / "bin" / "ptxas"))
     script = place / "bin" / "ptxas"
-    script.write_text(PTXAS.format(ptxas=ptxas, folder=shlex.quote(str(folder.resolve()))))
+    script.write_text(
+        PTXAS.format(ptxas=ptxas, folder=shlex.quote(str(folder.resolve())), limit=SLOWEST)
+    )
     script.chmod(0o755)
     return place
 
@@ -209,7 +215,3 @@ def resources(log: str, plan: str) -> list[Kernel]:
         sizes = map(int, properties.groups())
         found.append(Kernel(name, threads, int(registers[1]), *sizes, shared))
     return found
-
-
-SPILLS = r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
-LAUNCH = r"\] (\w+) grid: \[.*?\] threads: \[(\d+), 1, 1\] +shared_memory: (\d+) bytes"
