@@ -18,7 +18,7 @@ from ffnn_jax.dense import cotangent_like, is_placed
 from ffnn_jax.losses import is_class
 from ffnn_jax.network import Network, Params
 from ffnn_jax.outputs import OUTPUTS
-from ffnn_jax.sweep import Kept, forward, h_and_derivative, hidden_of, sweep
+from ffnn_jax.sweep import Kept, forward, h_and_derivative, hidden_of, last_a, rows, sweep
 
 # From so many classes, and so many numbers in a_L, on the last layer goes in blocks of classes.
 FEWEST_CLASSES = 8192
@@ -182,7 +182,7 @@ def _with_rule(plain, forward, backward, net, args):
 
 
 def _loss(net, params, x, y, weights, key):
-    return network.batch_loss(net, forward(net, params, x, key)[-1], y, weights)
+    return network.batch_loss(net, last_a(net, params, x, key), y, weights)
 
 
 def _loss_forward(net, params, x, y, weights, key):
@@ -249,7 +249,7 @@ def _block_loss(net, params, x, y, weights, key):
 
 def _block_loss_forward(net, params, x, y, weights, key):
     kept = forward(net, params[:-1], x, key)
-    h = _rows(_last_hidden(net, x, kept, key))
+    h = rows(_last_hidden(net, x, kept, key))
     losses, log_total = classes.losses(params[-1], h, y.reshape(-1), net.plan.compute_dtype)
     losses = losses.reshape(y.shape)
     value = network.mean(losses, weights)
@@ -261,7 +261,7 @@ def _block_loss_backward(net, residuals, grad_loss):
     h = _last_hidden(net, x, kept, key)
     share = jnp.broadcast_to(network.shares(h, weights, grad_loss), (*y.shape, 1)).reshape(-1)
     layer, grad_h = classes.gradients(
-        params[-1], _rows(h), y.reshape(-1), log_total, share, net.plan.compute_dtype
+        params[-1], rows(h), y.reshape(-1), log_total, share, net.plan.compute_dtype
     )
     grad_h, grad_params = grad_h.reshape(h.shape), (layer,)
     if kept:
@@ -276,16 +276,11 @@ def _last_hidden(net: Network, x: jax.Array, kept: Kept, key: jax.Array | None) 
     return hidden_of(net, len(kept), kept[-1], key) if kept else x
 
 
-def _rows(h: jax.Array) -> jax.Array:
-    """(*batch, n) as (N, n)."""
-    return h.reshape(-1, h.shape[-1])
-
-
 # The rule of apply
 
 
 def _apply(net, params, x, key):
-    return OUTPUTS[net.output].value(forward(net, params, x, key)[-1])
+    return OUTPUTS[net.output].value(last_a(net, params, x, key))
 
 
 def _apply_forward(net, params, x, key):

@@ -10,8 +10,12 @@ and with dropout            ∇a_{k−1} = ∇h_{k−1} ⊙ m_{k−1} / (1 − p
 
 `sweep` is the only place where this happens. It needs one array a layer, a_k or h_k; with
 `Plan(keep_every=s)` it has every s-th, and computes those between again.
+
+Each of the two passes has a second form, one kernel for all layers of a narrow network; which of
+them runs is for `Plan(implementation=…)` to say.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +24,7 @@ import jax.numpy as jnp
 from ffnn_jax.activations import ACTIVATIONS, Activation
 from ffnn_jax.dense import dense, grad_b, grad_h, grad_W
 from ffnn_jax.dropout import drop, mask
+from ffnn_jax.kernels import narrow, tiles
 from ffnn_jax.network import Layer, Network, Params, Tape
 
 Kept = tuple[Any, ...]  # (kept_1, …, kept_{L−1}, a_L), arrays; None where computed again
@@ -39,6 +44,24 @@ def forward(net: Network, params: Params, x: jax.Array, key: jax.Array | None = 
     What it keeps of a layer is from before dropout. Given the lower layers alone, it goes through
     those, and keeps the last of them too.
     """
+    kernel, reference = partial(narrow.forward, net), partial(_layer_by_layer, net, key)
+    run = narrow.chosen("narrow_mlp", net, params, x, key, kernel=kernel, reference=reference)
+    return run(params, x)
+
+
+def last_a(net: Network, params: Params, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    """a_L alone, (*batch, n_L): the forward pass where nothing is to be differentiated."""
+
+    def reference(params: Params, x: jax.Array) -> jax.Array:
+        return _layer_by_layer(net, key, params, x)[-1]
+
+    kernel = partial(narrow.last_a, net)
+    run = narrow.chosen("narrow_forward", net, params, x, key, kernel=kernel, reference=reference)
+    return run(params, x)
+
+
+def _layer_by_layer(net: Network, key: jax.Array | None, params: Params, x: jax.Array) -> Kept:
+    """`forward` without a kernel."""
     kept = []
     h = x
     for k, layer in enumerate(params, start=1):
@@ -77,6 +100,22 @@ def sweep(
       grad_a: ∇a_L, (*batch, n_L).
       key: that of dropout in the forward pass, or None.
 
+    """
+    kernel, reference = partial(_by_kernel, net), partial(_down, net, key)
+    run = narrow.chosen("narrow_mlp", net, params, x, key, kernel=kernel, reference=reference)
+    return run(params, x, kept, grad_a)
+
+
+def _down(
+    net: Network,
+    key: jax.Array | None,
+    params: Params,
+    x: jax.Array,
+    kept: Kept,
+    grad_a: jax.Array,
+) -> Swept:
+    """`sweep`, layer by layer.
+
     ∇h_{k−1} comes before ∇W_k, for h_{k−1} may have to wait for it: see `_after`.
     """
     dtype = net.plan.compute_dtype
@@ -97,6 +136,21 @@ def sweep(
     return Swept(tuple(layers), tuple(grads_a), tuple(grads_h))
 
 
+def _by_kernel(
+    net: Network, params: Params, x: jax.Array, kept: Kept, grad_a: jax.Array
+) -> Swept:
+    """`sweep` with all ∇a_k from one kernel; the sums over the batch are taken in float32."""
+    dtype = net.plan.compute_dtype
+    grads_a = narrow.grads_a(net, params, kept, grad_a)
+    h = (x, *(hidden_of(net, k, kept[k - 1], None) for k in range(1, net.depth)))
+    layers, grads_h = [], []
+    for (W, b), h_below, grad_a in zip(params, h, grads_a, strict=True):
+        grads_h.append(grad_h(W, h_below, grad_a, dtype))
+        grad = tiles.grad_W(rows(grad_a), rows(h_below), dtype)
+        layers.append(Layer(grad.astype(W.dtype), grad_b(b, grad_a)))
+    return Swept(tuple(layers), grads_a, tuple(grads_h))
+
+
 def h_and_derivative(
     net: Network, k: int, kept: jax.Array, grad_h: jax.Array, key: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
@@ -114,6 +168,11 @@ def hidden_of(net: Network, k: int, kept: jax.Array, key: jax.Array | None) -> j
     g, p = _activation(net, k), net.dropouts[k - 1]
     m = mask(key, k, p, kept)
     return drop(kept if g.keep == "h" else g.value(kept), m, p)
+
+
+def rows(t: jax.Array) -> jax.Array:
+    """(*batch, n) as (N, n)."""
+    return t.reshape(-1, t.shape[-1])
 
 
 def _compute_again(

@@ -1,6 +1,7 @@
 """One layer on a tile of rows, as pure functions of values: what every kernel computes.
 
   a = W h + b          ∇h = Wᵀ ∇a          ∇W = ∇a hᵀ          ∇b = ∇a     (summed over the rows)
+  h = g(a)             ∇a = ∇h ⊙ g′(a)
 
 for h (rows, n_{k−1}) and ∇a (rows, n_k). Factors are in `compute_dtype` where there is one, sums
 always in float32. How float32 factors are multiplied on a GPU is JAX's own setting,
@@ -11,7 +12,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from ffnn_jax.activations import Activation
 from ffnn_jax.tiny import Contract
+
+SIDES = (16, 32, 64, 128)  # of a block: a product on a GPU wants at least 16
+
+
+def side(n: int) -> int:
+    """The side of the block that n units are put into."""
+    return next(s for s in SIDES if s >= n)
 
 
 def product(
@@ -38,3 +47,15 @@ def grad_h(W: jax.Array, grad_a: jax.Array, compute_dtype: DTypeLike | None = No
 def grad_W(grad_a: jax.Array, h: jax.Array, compute_dtype: DTypeLike | None = None) -> jax.Array:
     """∇W = ∇a hᵀ summed over the rows, (n_k, n_{k−1}), float32."""
     return product(grad_a, h, ((0,), (0,)), compute_dtype)
+
+
+def grad_a(g: Activation, kept: jax.Array, grad_h: jax.Array) -> jax.Array:
+    """∇a = ∇h ⊙ g′ from what was kept of the layer, (rows, n), float32."""
+    return grad_h * g.derivative(kept.astype(jnp.float32))
+
+
+def activated(g: Activation, a: jax.Array, dtype: DTypeLike) -> tuple[jax.Array, jax.Array]:
+    """What is kept of a layer, a or h = g(a) rounded to dtype, and h as it follows from that."""
+    kept = (a if g.keep == "a" else g.value(a)).astype(dtype)
+    h = kept if g.keep == "h" else g.value(kept.astype(jnp.float32)).astype(dtype)
+    return kept, h

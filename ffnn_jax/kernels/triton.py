@@ -3,12 +3,16 @@
 A kernel is a body that reads from and writes to refs. Lowered for CUDA it is compiled by Triton;
 for anything else Pallas interprets it, by JAX's own operations on whole arrays. Which of the two is
 known only when the program is lowered, so both are traced.
+
+Triton's blocks have 2^n numbers; arrays have any size. `read` and `write` go between the two: a
+block may reach over the edge of its array, where it reads 0 and writes nothing. No array is padded.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
@@ -55,3 +59,33 @@ def call(
         return run(*arrays, interpret=True)
 
     return jax.lax.platform_dependent(*arrays, cuda=compiled, default=interpreted)
+
+
+def program(axis: int = 0) -> jax.Array:
+    """Which of the programs along an axis of the grid this is."""
+    return pl.program_id(axis)
+
+
+def read(ref: Any, block: tuple[int, ...], start: jax.Array | int = 0) -> jax.Array:
+    """The block of an array from row `start` on; 0 where it reaches over the edge."""
+    at, mask = _block(ref, block, start)
+    return plgpu.load(ref.at[at], mask=mask, other=None if mask is None else 0.0)
+
+
+def write(ref: Any, value: jax.Array, start: jax.Array | int = 0) -> None:
+    """The block goes to row `start` on, in the array's dtype; nothing over the edge."""
+    at, mask = _block(ref, value.shape, start)
+    plgpu.store(ref.at[at], value.astype(ref.dtype), mask=mask)
+
+
+def _block(
+    ref: Any, block: tuple[int, ...], start: jax.Array | int
+) -> tuple[tuple[jax.Array, ...], jax.Array | None]:
+    """The indices of a block, and where they are inside; None where all of any such block are."""
+    at = [jax.lax.broadcasted_iota(jnp.int32, block, axis) for axis in range(len(block))]
+    at[0] = at[0] + start
+    inside = [i < n for i, n, side in zip(at, ref.shape, block, strict=True) if n % side]
+    mask = None
+    for part in inside:
+        mask = part if mask is None else mask & part
+    return tuple(at), mask
