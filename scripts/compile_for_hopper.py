@@ -18,9 +18,7 @@ import tempfile
 import time
 from typing import Any
 
-sys.path[:0] = [
-    str(pathlib.Path(__file__).resolve().parent.parent / place) for place in ("", "scripts")
-]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import hopper
 import jax
