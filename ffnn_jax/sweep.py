@@ -136,9 +136,7 @@ def _down(
     return Swept(tuple(layers), tuple(grads_a), tuple(grads_h))
 
 
-def _by_kernel(
-    net: Network, params: Params, x: jax.Array, kept: Kept, grad_a: jax.Array
-) -> Swept:
+def _by_kernel(net: Network, params: Params, x: jax.Array, kept: Kept, grad_a: jax.Array) -> Swept:
     """`sweep` with all ∇a_k from one kernel; the sums over the batch are taken in float32."""
     dtype = net.plan.compute_dtype
     grads_a = narrow.grads_a(net, params, kept, grad_a)

@@ -20,18 +20,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from ffnn_jax.activations import ACTIVATIONS
 from ffnn_jax.dense import is_placed
 from ffnn_jax.kernels import choice, measured, tiles, triton
 from ffnn_jax.network import Network, Params
 
-WIDEST = tiles.SIDES[-1]
+WIDEST = 128
+WIDEST_IN_FULL = 64  # of float32 under jax.default_matmul_precision("highest"): more spills
 DEEPEST = 8  # hidden layers
 DTYPES = ("float32", "bfloat16", "float16")
-
-# (rows of a tile, warps) by the widest side: what fits into the registers without spilling.
-TILINGS = {16: (64, 4), 32: (64, 4), 64: (64, 4), 128: (64, 8)}
+FULL = ("highest", "float32")  # values of jax.default_matmul_precision
+TF32 = (None, "default", "high", "fastest", "bfloat16", "tensorfloat32")
 
 
 # The choice --------------------------------------------------------------------------------------
@@ -57,14 +58,18 @@ def chosen(
 def why_not(net: Network, params: Params, x: jax.Array, key: jax.Array | None) -> str | None:
     """Why the kernels do not take these arguments; None where they do."""
     _, *hidden, _ = net.sizes
-    factors = net.plan.compute_dtype or params[0].W.dtype.name
-    for dtype in (params[0].W.dtype.name, factors):
-        if dtype not in DTYPES:
-            return f"takes {', '.join(DTYPES)}, not {dtype}"
+    dtype = params[0].W.dtype.name
+    for given in (dtype, factors(net, dtype)):
+        if given not in DTYPES:
+            return f"takes {', '.join(DTYPES)}, not {given}"
     if not 1 <= len(hidden) <= DEEPEST:
         return f"takes 1 to {DEEPEST} hidden layers, not {len(hidden)}"
     if max(net.sizes) > WIDEST:
         return f"takes layers, inputs and outputs of up to {WIDEST}, not {max(net.sizes)}"
+    if in_full() is None:
+        return "takes no algorithm of products by name, as jax.default_matmul_precision has it"
+    if in_full() and factors(net, dtype) == "float32" and max(net.sizes) > WIDEST_IN_FULL:
+        return f"takes up to {WIDEST_IN_FULL} in full float32 precision, not {max(net.sizes)}"
     if net.plan.keep_every != 1:
         return f"keeps every layer, not every {net.plan.keep_every}th"
     if net.plan.class_blocks:
@@ -120,16 +125,33 @@ def _layers(net, params, x, widths, body, name) -> tuple[jax.Array, ...]:
 def _call(net, arrays, widths, like, body, name) -> tuple[jax.Array, ...]:
     """One program for each tile of the rows of `like`; outputs of these widths and its dtype."""
     rows = math.prod(like.shape[:-1])
-    tile, warps = tiling(net, rows)
+    tile, warps = tiling(net, rows, like.dtype)
     outputs = tuple(jax.ShapeDtypeStruct((rows, n), like.dtype) for n in widths)
     grid = (-(-rows // tile),)
     return triton.call(partial(body, net, tile), arrays, outputs, name=name, warps=warps, grid=grid)
 
 
-def tiling(net: Network, rows: int) -> tuple[int, int]:
-    """(rows of a tile, warps of a program); fewer rows where there are no more."""
-    tile, warps = TILINGS[tiles.side(max(net.sizes))]
+def tiling(net: Network, rows: int, dtype: DTypeLike) -> tuple[int, int]:
+    """(rows of a tile, warps of a program), for parameters of that dtype; no spare 2^n of rows.
+
+    float32 factors fill the registers twice as fast, and in full precision, which tensor cores do
+    not have, each thread holds whole rows of them: there a tile is small. Wherever one of these two
+    is used, ptxas finds room for all that a thread holds (`scripts/compile-for-hopper`).
+    """
+    heavy = factors(net, dtype) == "float32" and (in_full() or max(net.sizes) > tiles.SIDES[-1])
+    tile, warps = (16, 8) if heavy else (64, 4)
     return min(tile, max(tiles.SIDES[0], 1 << (rows - 1).bit_length())), warps
+
+
+def factors(net: Network, dtype: DTypeLike) -> str:
+    """The dtype of the factors of each product, for parameters of that dtype."""
+    return str(net.plan.compute_dtype or jnp.dtype(dtype).name)
+
+
+def in_full() -> bool | None:
+    """Whether float32 factors are to be multiplied as float32, not as TF32; None: an algorithm."""
+    asked = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009
+    return asked in FULL if asked in (*FULL, *TF32) else None
 
 
 def _rows(t: jax.Array) -> jax.Array:
@@ -138,6 +160,10 @@ def _rows(t: jax.Array) -> jax.Array:
 
 
 # The bodies --------------------------------------------------------------------------------------
+#
+# Of more than 64 units a tile is several blocks side by side, and W_k a table of blocks W_ij:
+#
+#   a_i = Σ_j W_ij h_j + b_i          ∇h_j = Σ_i W_ijᵀ ∇a_i
 
 
 def _forward(net: Network, tile: int, x: Any, *refs: Any) -> None:
@@ -146,31 +172,67 @@ def _forward(net: Network, tile: int, x: Any, *refs: Any) -> None:
     With a ref for each layer it writes what is kept of the hidden ones too.
     """
     parameters, outputs = refs[: 2 * net.depth], refs[2 * net.depth :]
-    start, sides = tile * triton.program(), [tiles.side(n) for n in net.sizes]
-    h = triton.read(x, (tile, sides[0]), start)
+    start = tile * triton.program()
+    h = _read(x, tile, start)
     for k in range(1, net.depth + 1):
-        W = triton.read(parameters[2 * k - 2], (sides[k], sides[k - 1]))
-        b = triton.read(parameters[2 * k - 1], (sides[k],))
-        a = tiles.affine(W, b, h, net.plan.compute_dtype)  # a_k = W_k h_{k−1} + b_k
+        W, b = parameters[2 * k - 2 : 2 * k]
+        a = _affine(W, b, h, net.plan.compute_dtype)  # a_k = W_k h_{k−1} + b_k
         if k == net.depth:
-            triton.write(outputs[-1], a, start)
+            _write(outputs[-1], a, start)
         else:
             g = ACTIVATIONS[net.activations[k - 1]]
-            kept, h = tiles.activated(g, a, x.dtype)  # h_k = g(a_k)
+            kept, h = zip(*(tiles.activated(g, block, x.dtype) for block in a), strict=True)
             if len(outputs) == net.depth:
-                triton.write(outputs[k - 1], kept, start)
+                _write(outputs[k - 1], kept, start)
 
 
 def _backward(net: Network, tile: int, *refs: Any) -> None:
     """∇a_{L−1}, …, ∇a_1 of a tile, from refs of (W_2, …, W_L), (kept_1, …, kept_{L−1}), ∇a_L."""
     hidden = net.depth - 1
-    weights, kept, last, outputs = refs[:hidden], refs[hidden:-hidden - 1], refs[-hidden - 1], refs[-hidden:]
-    start, sides = tile * triton.program(), [tiles.side(n) for n in net.sizes]
-    grad_a = triton.read(last, (tile, sides[-1]), start)
+    weights, kept, outputs = refs[:hidden], refs[hidden : 2 * hidden], refs[2 * hidden + 1 :]
+    start, last = tile * triton.program(), refs[2 * hidden]
+    grad_a = _read(last, tile, start)
     for k in range(net.depth, 1, -1):
-        W = triton.read(weights[k - 2], (sides[k], sides[k - 1]))
-        grad_h = tiles.grad_h(W, grad_a, net.plan.compute_dtype)  # ∇h_{k−1} = W_kᵀ ∇a_k
-        below = triton.read(kept[k - 2], (tile, sides[k - 1]), start)
         g = ACTIVATIONS[net.activations[k - 2]]
-        grad_a = tiles.grad_a(g, below, grad_h).astype(last.dtype)  # ∇h_{k−1} ⊙ g′(a_{k−1})
-        triton.write(outputs[k - 2], grad_a, start)
+        grads_h = _grads_h(weights[k - 2], grad_a, net.plan.compute_dtype)  # W_kᵀ ∇a_k
+        below = _read(kept[k - 2], tile, start)
+        pairs = zip(below, grads_h, strict=True)
+        # ∇a_{k−1} = ∇h_{k−1} ⊙ g′(a_{k−1})
+        grad_a = [tiles.grad_a(g, t, grad_h).astype(last.dtype) for t, grad_h in pairs]
+        _write(outputs[k - 2], grad_a, start)
+
+
+def _affine(W: Any, b: Any, h: Sequence[jax.Array], dtype: DTypeLike | None) -> list[jax.Array]:
+    """The blocks a_i from those of h_j and refs of W and b."""
+    n, m = W.shape
+    a = []
+    for i, side in tiles.cuts(n):
+        row = [triton.read(W, (side, width), (i, j)) for j, width in tiles.cuts(m)]
+        total = tiles.affine(row[0], triton.read(b, (side,), (i,)), h[0], dtype)
+        for W_ij, h_j in zip(row[1:], h[1:], strict=True):
+            total = total + tiles.affine_part(W_ij, h_j, dtype)
+        a.append(total)
+    return a
+
+
+def _grads_h(W: Any, grad_a: Sequence[jax.Array], dtype: DTypeLike | None) -> list[jax.Array]:
+    """The blocks ∇h_j from those of ∇a_i and a ref of W."""
+    n, m = W.shape
+    grads_h = []
+    for j, width in tiles.cuts(m):
+        column = [triton.read(W, (side, width), (i, j)) for i, side in tiles.cuts(n)]
+        pairs = zip(column, grad_a, strict=True)
+        parts = [tiles.grad_h(W_ij, grad_a_i, dtype) for W_ij, grad_a_i in pairs]
+        grads_h.append(sum(parts[1:], start=parts[0]))
+    return grads_h
+
+
+def _read(ref: Any, tile: int, start: jax.Array) -> list[jax.Array]:
+    """The blocks of a tile of rows."""
+    return [triton.read(ref, (tile, side), (start, j)) for j, side in tiles.cuts(ref.shape[1])]
+
+
+def _write(ref: Any, blocks: Sequence[jax.Array], start: jax.Array) -> None:
+    """The blocks of a tile of rows to where they belong."""
+    for (j, _), block in zip(tiles.cuts(ref.shape[1]), blocks, strict=True):
+        triton.write(ref, block, (start, j))

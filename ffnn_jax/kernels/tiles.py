@@ -15,12 +15,16 @@ from jax.typing import DTypeLike
 from ffnn_jax.activations import Activation
 from ffnn_jax.tiny import Contract
 
-SIDES = (16, 32, 64, 128)  # of a block: a product on a GPU wants at least 16
+SIDES = (16, 32, 64)  # of a block: a product on a GPU wants at least 16; 128 take all registers
 
 
-def side(n: int) -> int:
-    """The side of the block that n units are put into."""
-    return next(s for s in SIDES if s >= n)
+def cuts(n: int) -> list[tuple[int, int]]:
+    """The blocks that n units are cut into, (first unit, side); the last may reach beyond n."""
+    largest = SIDES[-1]
+    return [
+        (first, next(side for side in SIDES if side >= min(n - first, largest)))
+        for first in range(0, n, largest)
+    ]
 
 
 def product(
@@ -36,7 +40,12 @@ def affine(
     W: jax.Array, b: jax.Array, h: jax.Array, compute_dtype: DTypeLike | None = None
 ) -> jax.Array:
     """a = W h + b, (rows, n_k), float32."""
-    return product(h, W, ((1,), (1,)), compute_dtype) + b.astype(jnp.float32)[None, :]
+    return affine_part(W, h, compute_dtype) + b.astype(jnp.float32)[None, :]
+
+
+def affine_part(W: jax.Array, h: jax.Array, compute_dtype: DTypeLike | None = None) -> jax.Array:
+    """W h, (rows, n_k), float32: where W and h are cut into several blocks, one term of a."""
+    return product(h, W, ((1,), (1,)), compute_dtype)
 
 
 def grad_h(W: jax.Array, grad_a: jax.Array, compute_dtype: DTypeLike | None = None) -> jax.Array:

@@ -66,26 +66,30 @@ def program(axis: int = 0) -> jax.Array:
     return pl.program_id(axis)
 
 
-def read(ref: Any, block: tuple[int, ...], start: jax.Array | int = 0) -> jax.Array:
-    """The block of an array from row `start` on; 0 where it reaches over the edge."""
-    at, mask = _block(ref, block, start)
+Start = tuple[jax.Array | int, ...]
+
+
+def read(ref: Any, block: tuple[int, ...], start: Start) -> jax.Array:
+    """The block of an array that starts there; 0 where it reaches over the edge."""
+    at, mask = _place(ref, block, start)
     return plgpu.load(ref.at[at], mask=mask, other=None if mask is None else 0.0)
 
 
-def write(ref: Any, value: jax.Array, start: jax.Array | int = 0) -> None:
-    """The block goes to row `start` on, in the array's dtype; nothing over the edge."""
-    at, mask = _block(ref, value.shape, start)
+def write(ref: Any, value: jax.Array, start: Start) -> None:
+    """The block goes to where it starts, in the array's dtype; nothing over the edge."""
+    at, mask = _place(ref, value.shape, start)
     plgpu.store(ref.at[at], value.astype(ref.dtype), mask=mask)
 
 
-def _block(
-    ref: Any, block: tuple[int, ...], start: jax.Array | int
+def _place(
+    ref: Any, block: tuple[int, ...], start: Start
 ) -> tuple[tuple[jax.Array, ...], jax.Array | None]:
-    """The indices of a block, and where they are inside; None where all of any such block are."""
-    at = [jax.lax.broadcasted_iota(jnp.int32, block, axis) for axis in range(len(block))]
-    at[0] = at[0] + start
-    inside = [i < n for i, n, side in zip(at, ref.shape, block, strict=True) if n % side]
-    mask = None
-    for part in inside:
-        mask = part if mask is None else mask & part
-    return tuple(at), mask
+    """The indices of a block, and where they are inside of the array; None where all are."""
+    indices, mask = [], None
+    for axis, (n, side, first) in enumerate(zip(ref.shape, block, start, strict=True)):
+        index = first + jax.lax.broadcasted_iota(jnp.int32, block, axis)
+        indices.append(index)
+        whole = first + side <= n if isinstance(first, int) else n % side == 0
+        if not whole:  # a traced start is a multiple of the side
+            mask = index < n if mask is None else mask & (index < n)
+    return tuple(indices), mask
