@@ -157,7 +157,7 @@ def compiled_kernels(fn: Callable[..., Any], *args: Any, folder: pathlib.Path) -
         memory what it compiled before, and does not ask ptxas again.
 
     Raises:
-      ValueError: there is no kernel in it, or ptxas was not asked about one.
+      ValueError: there is no kernel in it, or ptxas and XLA do not say all of one.
       jax.errors.JaxRuntimeError: XLA or ptxas does not take it, such as too much shared memory.
     """
     lowered = lower(fn, *args, device=device())
@@ -169,11 +169,7 @@ def compiled_kernels(fn: Callable[..., Any], *args: Any, folder: pathlib.Path) -
     lowered.compile(compiler_options={**options, "xla_gpu_autotune_level": 0})
     log = "\n".join(file.read_text() for file in sorted(folder.glob("*.log")))
     plan = "\n".join(file.read_text() for file in sorted(folder.glob("*thunk_sequence.txt")))
-    found = [k for k in resources(log, plan) if re.sub(r"_+\d+$", "", k.name) in names]
-    absent = names - {re.sub(r"_+\d+$", "", k.name) for k in found}
-    if absent:
-        raise ValueError(f"ptxas was not asked about {', '.join(sorted(absent))}")
-    return found
+    return resources(log, plan, names)
 
 
 def _telling(folder: pathlib.Path) -> pathlib.Path:
@@ -193,25 +189,34 @@ def _telling(folder: pathlib.Path) -> pathlib.Path:
     return place
 
 
-def resources(log: str, plan: str) -> list[Kernel]:
+def resources(log: str, plan: str, names: set[str]) -> list[Kernel]:
     """What ptxas says of each kernel, with the threads and shared memory of XLA's plan.
 
     Args:
-      log: of `ptxas -v`.
+      log: of `ptxas -v`; in it are kernels of XLA's own too, and some that XLA only tried.
       plan: a `thunk_sequence` as XLA writes it.
+      names: of the kernels; XLA numbers those of one name, `name__1`.
 
     Raises:
-      ValueError: one of the two says nothing of a kernel that the other names as compiled.
+      ValueError: one of the two does not say all of a kernel, or nothing of one of the names.
     """
     launches = {name: tuple(map(int, sizes)) for name, *sizes in re.findall(LAUNCH, plan)}
     parts = re.split(r"Compiling entry function '(\w+)' for 'sm_90a'", log)
-    found = []
-    for name, text in zip(parts[1::2], parts[2::2], strict=True):
-        properties = re.search(rf"Function properties for {name}\n *{SPILLS}", text)
-        registers = re.search(r"Used (\d+) registers", text)
-        if not (properties and registers and name in launches):
-            raise ValueError(f"{name}: no whole account of it by ptxas and XLA")
-        threads, shared = launches[name]
-        sizes = map(int, properties.groups())
-        found.append(Kernel(name, threads, int(registers[1]), *sizes, shared))
-    return found
+    texts = dict(zip(parts[1::2], parts[2::2], strict=True))
+    wanted = re.compile(rf"({'|'.join(sorted(names))})(_+\d+)?")
+    found = {name: wanted.fullmatch(name) for name in {**launches, **texts}}
+    absent = names - {match[1] for match in found.values() if match}
+    if absent:
+        raise ValueError(f"ptxas was not asked about {', '.join(sorted(absent))}")
+    return [_kernel(name, texts, launches) for name, match in sorted(found.items()) if match]
+
+
+def _kernel(name: str, texts: dict[str, str], launches: dict[str, Any]) -> Kernel:
+    """One of them."""
+    text = texts.get(name, "")
+    properties = re.search(rf"Function properties for {name}\n *{SPILLS}", text)
+    registers = re.search(r"Used (\d+) registers", text)
+    if not (properties and registers and name in launches):
+        raise ValueError(f"{name}: no whole account of it by ptxas and XLA")
+    threads, shared = launches[name]
+    return Kernel(name, threads, int(registers[1]), *map(int, properties.groups()), shared)

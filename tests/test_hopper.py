@@ -51,7 +51,7 @@ def scripts():
 
 def test_what_ptxas_says_is_read(scripts):
     _, hopper = scripts
-    first, second = hopper.resources(LOG, PLAN)
+    first, second = hopper.resources(LOG, PLAN, {"product"})
     assert first == hopper.Kernel("product", 128, 90, 0, 0, 0, 16384)
     assert second == hopper.Kernel("product__1", 256, 255, 24, 24, 20, 65536)
     assert (first.spills, second.spills) == (False, True)
@@ -75,7 +75,18 @@ def test_each_kind_of_spilling_counts(scripts, field):
 )
 def test_half_an_account_is_an_error(scripts, log, plan):
     with pytest.raises(ValueError, match="product__1: no whole account"):
-        scripts[1].resources(log, plan)
+        scripts[1].resources(log, plan, {"product"})
+
+
+def test_a_kernel_that_ptxas_never_saw_is_an_error(scripts):
+    with pytest.raises(ValueError, match="not asked about population"):
+        scripts[1].resources(LOG, PLAN, {"product", "population"})
+
+
+def test_what_xla_only_tried_does_not_matter(scripts):
+    tried = LOG.replace("product__1", "gemm_fusion")
+    (kernel,) = scripts[1].resources(tried, PLAN.replace("product__1", "other"), {"product"})
+    assert kernel.name == "product"
 
 
 def record(**parts):
@@ -105,7 +116,7 @@ def test_a_case_becomes_its_row(scripts, monkeypatch, tmp_path, capsys):
     case = script.Case("narrow", "16-16", None, None, ())
 
     def found(fn, *args, folder):
-        return hopper.resources(LOG, PLAN)
+        return hopper.resources(LOG, PLAN, {"product"})
 
     def refused(fn, *args, folder):
         raise NotImplementedError("too wide")

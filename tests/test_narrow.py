@@ -6,12 +6,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
-from cases import ACTIVATIONS, assert_close, examples, relative_error
+from cases import ACTIVATIONS, relative_error
 
 import ffnn_jax as ffnn
-from ffnn_jax import sweep
-from ffnn_jax.kernels import narrow, tiles, triton
 
 NETWORKS = [  # widths that fill a block and that do not, one to eight hidden layers
     *(((5, 17, 4), g) for g in ACTIVATIONS),
