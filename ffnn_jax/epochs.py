@@ -13,6 +13,7 @@ many epochs a call takes is an argument, so the loop is compiled once.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -83,6 +84,10 @@ class Run(NamedTuple):
     bad_loss: jax.Array
 
 
+# (state, x, y, weights) -> (the state after the epoch, the loss and the weight of each batch)
+Epoch = Callable[[TrainState, Any, Any, Any], tuple[TrainState, jax.Array, jax.Array]]
+
+
 class Row(NamedTuple):
     """What one epoch showed; in a table, with a leading axis of epochs."""
 
@@ -109,10 +114,19 @@ def start(state: TrainState, stops_early: bool) -> Run:
 
 
 def advance(
-    net: Network, recipe: Recipe, run: Run, data: Data, stopping: Stopping | None
+    net: Network,
+    recipe: Recipe,
+    run: Run,
+    data: Data,
+    stopping: Stopping | None,
+    epoch: Epoch | None = None,
 ) -> tuple[Run, Row]:
-    """One more epoch; of a run that has stopped, or stops at a bad loss, NaN and the same state."""
-    state, losses, totals = scan_epoch(net, recipe, run.state, data.x, data.y, data.weights)
+    """One more epoch; of a run that has stopped, or stops at a bad loss, NaN and the same state.
+
+    `epoch` trains it; None is `scan_epoch`.
+    """
+    epoch = epoch or partial(scan_epoch, net, recipe)
+    state, losses, totals = epoch(run.state, data.x, data.y, data.weights)
     losses = losses.astype(run.bad_loss.dtype)
     loss = jnp.sum(totals / jnp.sum(totals) * losses)
     finite = jnp.isfinite(losses)

@@ -9,6 +9,7 @@ import jax
 from jax.sharding import PartitionSpec as P
 
 from ffnn_jax.ensemble.devices import on_each_place, split
+from ffnn_jax.ensemble.population import epoch_of
 from ffnn_jax.epochs import Data, advance, repeat, start
 from ffnn_jax.network import Network, init
 from ffnn_jax.sharding.placement import MEMBER, constrained
@@ -66,12 +67,13 @@ def compiled_many(net, recipe, each, shared, stopping, count, group_size, mesh=N
 
     def run_here(each, shared, stopping, count):
         runs, rates, own = each
+        members = runs.epochs.shape[0]
 
         def advance_one(member):
             run, rate, own = member
             data = Data(*(a if b is None else b for a, b in zip(shared, own, strict=True)))
-            mine = recipe if rate is None else recipe._replace(optimizer=recipe.optimizer(rate))
-            return advance(net, mine, run, data, stopping)
+            epoch = epoch_of(net, recipe, rate, run.state.params[0].W.dtype, members)
+            return advance(net, recipe, run, data, stopping, epoch)
 
         def advance_all(runs):
             return _over_members(advance_one, (runs, rates, own), group_size)

@@ -1,0 +1,107 @@
+"""What the kernel `population` takes, and the tile that it is compiled for.
+
+All that a network carries from step to step lies in registers: the parameters, and the moments of
+the optimizer. Each row of the table was compiled for an H100 (sm_90a, ptxas of CUDA 13) with the
+most layers of the row, tanh, distributions and weights, and batches of 16 and of 64: nothing
+spills. With a layer more it did, or was not tried. A product of full float32 is compiled to other
+instructions than one of TF32, and to other needs.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from ffnn_jax.kernels.population import SIDES
+from ffnn_jax.kernels.updates import Rule
+from ffnn_jax.network import Network
+
+WIDEST = LARGEST_BATCH = SIDES[-1]
+ACTIVATIONS = ("relu", "tanh")
+PAIRS = (("softmax", "cross_entropy"), ("linear", "squared_error"))
+# What Triton makes of JAX's names of the precision of a product of float32
+TF32 = (None, "default", "high", "bfloat16", "tensorfloat32", "TF32_TF32_F32")
+FULL = ("highest", "float32", "F32_F32_F32")
+
+
+class Row(NamedTuple):
+    """What fits into the registers of one program.
+
+    Attributes:
+      columns: of a tile.
+      full: whether the products are of full float32, or of TF32.
+      layers: the most layers with 0, 1 and 2 moments; 0 where none fits.
+      warps: of the program.
+    """
+
+    columns: int
+    full: bool
+    layers: tuple[int, int, int]
+    warps: int
+
+
+TABLE = (
+    Row(16, False, (3, 3, 2), 1),
+    Row(32, False, (2, 0, 0), 4),
+    Row(64, False, (4, 3, 2), 8),
+    Row(16, True, (4, 4, 4), 2),
+    Row(32, True, (4, 3, 3), 4),
+    Row(64, True, (3, 2, 1), 8),
+)
+
+
+def tile_of(net: Network, rule: Rule) -> tuple[int, int] | None:
+    """(columns of a tile, warps) of the first row with room for the network, or None."""
+    full = _precision() in FULL
+    for row in TABLE:
+        fits = row.columns >= max(net.sizes) and row.layers[rule.moments] >= net.depth
+        if row.full == full and fits:
+            return row.columns, row.warps
+    return None
+
+
+def reason_against(net: Network, rule: Rule, batch_size: int, dtype: DTypeLike) -> str | None:
+    """Why the kernel does not take a network, to go after its name; None where it does."""
+    if dtype != jnp.float32:
+        return f"computes in float32, got parameters of {jnp.dtype(dtype).name}"
+    if max(net.sizes) > WIDEST:
+        return f"takes at most {WIDEST} inputs, units and outputs, got sizes {net.sizes}"
+    if batch_size > LARGEST_BATCH:
+        return f"takes at most {LARGEST_BATCH} examples a batch, got {batch_size}"
+    strange = sorted(set(net.activations) - {*ACTIVATIONS})
+    if strange:
+        return f"takes the activations {' and '.join(ACTIVATIONS)}, got {', '.join(strange)}"
+    if (net.output, net.loss) not in PAIRS:
+        pairs = " and ".join(map(" with ".join, PAIRS))
+        return f"takes {pairs}, got {net.output} with {net.loss}"
+    if any(net.dropouts):
+        return f"leaves no unit out, got dropout={net.dropout}"
+    return _reason_of_plan(net) or _reason_of_size(net, rule)
+
+
+def _reason_of_plan(net: Network) -> str | None:
+    plan = net.plan
+    if plan.compute_dtype is not None:
+        return f"computes in float32, got Plan(compute_dtype={plan.compute_dtype!r})"
+    if plan.keep_every != 1:
+        return f"keeps every layer, got Plan(keep_every={plan.keep_every})"
+    if plan.class_blocks:
+        return "has all classes in one block, got Plan(class_blocks=True)"
+    return None
+
+
+def _reason_of_size(net: Network, rule: Rule) -> str | None:
+    if _precision() not in (*TF32, *FULL):
+        return f"has products of TF32 or full float32, got the precision {_precision()!r}"
+    if tile_of(net, rule) is not None:
+        return None
+    return (
+        f"does not fit on the chip: {net.depth} layers, the widest {max(net.sizes)}, with {rule} "
+        f"and the precision {_precision() or 'default'!r} of products"
+    )
+
+
+def _precision() -> str | None:
+    """JAX's setting, as it is where the kernel is traced."""
+    return jax.config.jax_default_matmul_precision
