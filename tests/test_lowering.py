@@ -101,3 +101,28 @@ def test_without_a_wish_there_is_no_kernel(scripts, implementation):
     assert not hopper.kernels_in(program)
     assert "triton" not in program.as_text()
     assert "stablehlo.dot_general" in program.as_text()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batch_size", "optimizer", "task", "precision"),
+    [
+        ((4, 16, 3), 16, "sgd", "classes", None),
+        ((16, 10), 64, "adam", "distributions", "highest"),
+        ((5, 33, 7), 48, "nesterov", "numbers", None),
+        ((13, 30, 20, 1), 1, "momentum", "numbers", "highest"),
+        ((64, 64, 64), 64, "adam", "classes", None),
+    ],
+)
+def test_each_population(scripts, sizes, batch_size, optimizer, task, precision):
+    hopper, cases = scripts
+    activation = ("tanh", "relu")[: len(sizes) - 2]
+    options = {"precision": precision, "weighted": batch_size == 48}
+    with jax.numpy_dtype_promotion("standard"):  # optax's adam has 0.9 ** count, an integer
+        case = cases.population(sizes, batch_size, optimizer, activation, task, **options)
+        kernels = lowered(hopper, case)
+    assert set(kernels) == {"population"}
+    expected = "ieee" if precision else "tf32"
+    found = list(dots(kernels["population"]))
+    depth = len(sizes) - 1
+    assert len(found) == depth + depth + depth - 1  # W h, ∇a hᵀ, and Wᵀ ∇a but for x
+    assert set(found) == {(expected, "f32", "f32", "f32")}
