@@ -6,9 +6,12 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cases import ACTIVATIONS, relative_error
+import pytest
+from cases import ACTIVATIONS, assert_close, examples, relative_error
 
 import ffnn_jax as ffnn
+from ffnn_jax import sweep
+from ffnn_jax.kernels import narrow, tiles, triton
 
 # Widths that fill their blocks and that do not, of one block and of two; every activation; one to
 # eight hidden layers; batches of one example, of less than a tile, of one, and of several.

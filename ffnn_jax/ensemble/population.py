@@ -50,7 +50,7 @@ def epoch_of(
     mine = recipe if rate is None else recipe._replace(optimizer=optimizer(rate))
     reference = functools.partial(scan_epoch, net, mine)
     reason = reason_against(net, recipe, rate is not None, dtype)
-    won = reason is None and wins(NAME, net, dtype, members)
+    won = reason is None and wins(NAME, net, dtype, members, batch=recipe.batch_size)
     kernel: Any = None
     if reason is None:
         rule: Any = rule_of(optimizer, rate is not None)
