@@ -25,7 +25,7 @@ def gpu_record(monkeypatch):
 
 def point(rows, lower, **others):
     shape = {"kernel": "narrow_mlp", "arithmetic": "tf32", "activation": "relu", "inputs": 64}
-    shape |= {"width": 64, "outputs": 10, "depth": 5, "batch": 0, "rows": rows}
+    shape |= {"width": 64, "outputs": 10, "depth": 5, "batch": 0, "optimizer": "", "rows": rows}
     speedups = {"pallas": {"ratio": lower + 0.25, "lower": lower, "upper": lower + 0.5}}
     return shape | {"speedups": speedups} | others
 
