@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 import pytest
 
@@ -124,7 +125,7 @@ def test_of_an_optimizer_that_was_not_timed_nothing_is_concluded(monkeypatch):
         monkeypatch.setattr(measured, "RECORD", record)
         optimizer: Any
         for optimizer in optimizers.values():
-            rate = jax.numpy.float32(0.1)
-            population.epoch_of(net, Recipe(optimizer, 16), rate, "float32", 64)
+            rate = jnp.float32(0.1)
+            population.epoch_of(net, Recipe(optimizer, 16), rate, jnp.float32, 64)
         assert chosen == [name == timed for name in optimizers]
         chosen.clear()
