@@ -3,9 +3,9 @@
     python benchmarks/gpu.py FOLDER [--dry] [--minutes 9] [--only card,narrow]      (scripts/gpu)
 
 Nothing is installed: it needs jax, numpy, optax and chex, uses what is there of flax, equinox,
-torch, pytest, hypothesis and xdist, and says what is not. The parts come in order of worth, each in a process of its own
-with a limit of its own; one that fails or takes too long leaves the others to run, and one that
-would not fit into the time is left out.
+torch, pytest, hypothesis and xdist, and says what is not. The parts come in order of worth, each in
+a process of its own with a limit of its own; one that fails or takes too long leaves the others to
+run, and one that would not fit into the time is left out.
 
   card       the card as it is, versions; a copy and large products: the ceilings of this run
   kernels    the tests of the kernels, in full float32

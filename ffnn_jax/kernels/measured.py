@@ -75,9 +75,9 @@ def wins(
     Between recorded points it is careful. The card, the arithmetic, the activation, the width of
     every hidden layer, the batch and the optimizer have to be those of a measurement: a tile of 2^n
     that is partly empty does work that XLA does not, so a width in between is not covered. Inputs
-    and outputs may be fewer than measured: what both have to read and write is then less. Depth and rows may lie
-    between measured ones if each of the nearest on either side is on record and won; outside of
-    what was measured, nothing is concluded.
+    and outputs may be fewer than measured: what both have to read and write is then less. Depth and
+    rows may lie between measured ones if each of the nearest on either side is on record and won;
+    outside of what was measured, nothing is concluded.
 
     Args:
       kernel: population, narrow_forward or narrow_mlp.
