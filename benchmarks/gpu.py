@@ -2,10 +2,10 @@
 
     python benchmarks/gpu.py FOLDER [--dry] [--minutes 9] [--only card,narrow]      (scripts/gpu)
 
-Nothing is installed: what is there of jax, optax, chex, torch, flax, equinox, pytest and hypothesis
-is used, and what is not is said. The parts come in order of worth, each in a process of its own
-with a limit of its own; one that fails or takes too long leaves the others to run, and one that
-would not fit into the time is left out.
+Nothing is installed: it needs jax, numpy, optax and chex, uses what is there of flax, equinox,
+torch, pytest, hypothesis and xdist, and says what is not. The parts come in order of worth, each in
+a process of its own with a limit of its own; one that fails or takes too long leaves the others to
+run, and one that would not fit into the time is left out.
 
   card       the card as it is, versions; a copy and large products: the ceilings of this run
   kernels    the tests of the kernels, in full float32
@@ -20,7 +20,9 @@ Times: variants take turns, in an order drawn anew each round; all are warm; eve
 for; medians with a 95 % interval by order statistics; compile time apart. `of_ceiling` is the least
 time that the work can take on this card ÷ the time it took. FOLDER/gpu.json is written anew, whole,
 after each part; FOLDER/log.txt has what the parts said. `--dry` runs all of it in a short form on
-the CPU; no figure of that means anything. The last line of stdout is one JSON object.
+the CPU; no figure of that means anything. The limits of the parts grow with `--minutes`. The last
+line of stdout is one JSON object; its `ok`, and the exit status, say whether every part that was
+asked for came to its end without an error.
 """
 
 import argparse
@@ -50,19 +52,22 @@ PARTS = {  # module, points, limit, least, needs
     "memory": ("memory", "points", 40, 15, ()),
     "suite": ("pytests", "points_of_suite", 90, 30, ("pytest",)),
 }
-LIBRARIES = ("jax", "numpy", "optax", "chex", "torch", "flax", "equinox", "pytest", "hypothesis")
-NEEDED = LIBRARIES[:3]
+NEEDED = ("jax", "numpy", "optax", "chex")  # by ffnn_jax itself
+USED = ("flax", "equinox", "torch", "pytest", "hypothesis", "xdist")
+MINUTES = 9.0  # for which the limits are
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+ME = "scripts/gpu"
+HINT = f"this is {sys.executable}, and PYTHON=path names another"
 
 
-def part_of(name: str) -> Part:
-    """The part; its module is imported only where its points are asked for."""
-    module, points, *limits = PARTS[name]
+def part_of(name: str, minutes: float = MINUTES) -> Part:
+    """The part in a run of so long; its module is imported only where its points are asked for."""
+    module, points, limit, least, needs = PARTS[name]
 
     def imported(allowed: Any) -> Any:
         return getattr(importlib.import_module(f"gpu_parts.{module}"), points)(allowed)
 
-    return Part(imported, *limits)
+    return Part(imported, limit * minutes / MINUTES, least, needs)
 
 
 def source() -> str:
@@ -86,9 +91,8 @@ def run_all(
         "parts": {},
     }
     for name in names:
-        part = running.run(name, part_of(name), folder, end - time.monotonic(), dry)
-        cards = record["parts"].get("card", part)["points"]
-        found = ceiling.ceilings_of(cards)
+        part = running.run(name, part_of(name, minutes), folder, end - time.monotonic(), dry)
+        found = ceiling.ceilings_of(record["parts"].get("card", part)["points"])
         part["points"] = [ceiling.with_fractions(p, found) for p in part["points"]]
         record["parts"][name] = part
         write(folder / "gpu.json", record)
@@ -97,16 +101,20 @@ def run_all(
             f"{len(part['points']):5} points  {part['why']}".rstrip(),
             flush=True,
         )
-        if name == "card" and not dry and not on_a_gpu(cards):
-            record["why"] = "JAX has no GPU here; --dry runs on a CPU"
-            write(folder / "gpu.json", record)
-            print(record["why"], flush=True)
-            break
     return record
 
 
-def on_a_gpu(cards: list[dict[str, Any]]) -> bool:
-    return any(point.get("platform") == "gpu" for point in cards)
+def look_around(dry: bool) -> list[str]:
+    """The libraries that are not here; ends where nothing goes without one, or without a GPU."""
+    platform = None if dry else running.platform()
+    if platform not in (None, "gpu"):
+        raise SystemExit(f"{ME}: JAX has no GPU here, but {platform}; {HINT}; --dry runs on a CPU")
+    needed = running.absent(NEEDED)
+    if needed:
+        raise SystemExit(f"{ME}: nothing goes without {', '.join(needed)}; {HINT}")
+    missing = running.absent(USED)
+    print(f"not here: {', '.join(missing) or 'nothing'}", flush=True)
+    return missing
 
 
 def prepare(folder: pathlib.Path, dry: bool) -> None:
@@ -122,10 +130,10 @@ def prepare(folder: pathlib.Path, dry: bool) -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog=ME, description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=pathlib.Path, nargs="?", help="for gpu.json and log.txt")
     parser.add_argument("--dry", action="store_true", help="a short form, on the CPU")
-    parser.add_argument("--minutes", type=float, default=9.0, help="for all parts together")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="for all parts together")
     parser.add_argument("--only", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--part", choices=list(PARTS), help=argparse.SUPPRESS)
     parser.add_argument("--file", type=pathlib.Path, help=argparse.SUPPRESS)
@@ -152,15 +160,11 @@ def main() -> None:
     try:
         prepare(folder, arguments.dry)
     except OSError as error:
-        raise SystemExit(f"gpu: cannot write to {folder}: {error.strerror}") from None
-    missing = running.absent(LIBRARIES)
-    print(f"not here: {', '.join(missing) or 'nothing'}", flush=True)
-    needed = [name for name in NEEDED if name in missing]
-    if needed:
-        raise SystemExit(f"gpu: nothing goes without {', '.join(needed)}")
+        raise SystemExit(f"{ME}: cannot write to {folder}: {error.strerror}") from None
+    missing = look_around(arguments.dry)
     record = run_all(folder, arguments.names, arguments.minutes, arguments.dry, missing)
     statuses = {name: part["status"] for name, part in record["parts"].items()}
-    ok = "why" not in record and not {"failed", "killed"} & {*statuses.values()}
+    ok = {*statuses.values()} == {"ok"}
     summary = {"ok": ok, "dry": arguments.dry, "seconds": round(time.monotonic() - start, 1)}
     print(json.dumps(summary | {"parts": statuses, "file": str(folder / "gpu.json")}))
     raise SystemExit(0 if ok else 1)

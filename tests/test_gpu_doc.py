@@ -1,15 +1,22 @@
 """docs/gpu.md: its Python runs and prints what is shown, and it names what there is."""
 
 import contextlib
+import dataclasses
+import inspect
 import io
+import operator
 import pathlib
 import re
+import tomllib
 
 import jax
+import optax
 import pytest
 
 import ffnn_jax as ffnn
-from ffnn_jax.kernels import measured
+from ffnn_jax.ensemble import population
+from ffnn_jax.kernels import measured, population_limits
+from ffnn_jax.kernels.updates import SGD
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "gpu.md"
@@ -40,6 +47,41 @@ def test_python():
     )
     leaves = zip(jax.tree.leaves(scope["grads"]), jax.tree.leaves(by_xla), strict=True)
     assert all(abs(a - b).max() <= 1e-5 * abs(b).max() for a, b in leaves)
+
+
+def test_the_names_in_it_are_there(monkeypatch):
+    """Each `word`, `word=value`, `path/to`, `jax.name`, `optax.name`, `Plan(…)`."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import gpu
+    from gpu_parts import narrow
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    words = {*dir(ffnn), *inspect.signature(ffnn.fit_many).parameters, *gpu.PARTS}
+    words |= {field.name for field in dataclasses.fields(ffnn.Plan)}
+    words |= {*narrow.WAYS, population.NAME, *project["optional-dependencies"], "python3"}
+    found = re.findall(r"`([^`\n]+)`", re.sub(r"(?ms)^```.*?^```$", "", TEXT))
+    assert len(found) > 80
+    for name in found:
+        if word := re.fullmatch(r"([a-z]\w*)(=\w+)?", name):
+            assert word[1] in words, name
+        elif re.fullmatch(r"[\w-]+(/[\w.-]+)+", name):
+            assert (ROOT / name).exists(), name
+        elif re.fullmatch(r"(jax|optax)(\.\w+)+", name):
+            module, _, rest = name.partition(".")
+            operator.attrgetter(rest)({"jax": jax, "optax": optax}[module])
+        elif re.fullmatch(r"Plan\(.*=[^…]+\)", name):
+            eval(name, {"Plan": ffnn.Plan})
+
+
+def test_the_kernels_take_the_precisions_that_it_names():
+    table = TEXT[TEXT.index("| setting |") :].split("\n\n")[0]
+    rows = dict(line.strip("| ").split(" | ") for line in table.splitlines()[2:])
+    net = ffnn.Network((4, 16, 3), "relu", "softmax")
+    for names, products in rows.items():
+        for name in re.findall(r'"(\w+)"', names.partition("(")[0]):
+            with jax.default_matmul_precision(name):
+                reason = population_limits.reason_against(net, SGD(), 16, jax.numpy.float32)
+            assert (reason is not None) == ("refuse" in products), name
 
 
 def test_it_says_that_there_are_no_figures_as_long_as_there_are_none():

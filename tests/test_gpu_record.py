@@ -25,23 +25,23 @@ def gpu_record(monkeypatch):
 
 def point(rows, lower, **others):
     shape = {"kernel": "narrow_mlp", "arithmetic": "tf32", "activation": "relu", "inputs": 64}
-    shape |= {"width": 64, "outputs": 10, "depth": 5, "batch": 0, "rows": rows}
+    shape |= {"width": 64, "outputs": 10, "depth": 5, "batch": 0, "optimizer": "", "rows": rows}
     speedups = {"pallas": {"ratio": lower + 0.25, "lower": lower, "upper": lower + 0.5}}
     return shape | {"speedups": speedups} | others
 
 
-def result(*points, dry=False, platform="gpu"):
+def result(*points, dry=False, platform="gpu", **statuses):
     """A made-up result of a card that is the device of this process."""
     card = {"what": "card", "platform": platform, "device": jax.devices()[0].device_kind}
-    parts = {"card": {"points": [card]}, "narrow": {"points": [*points]}}
-    return {"dry": dry, "parts": parts}
+    parts = {"card": [card], "kernels": [], "gradients": [], "narrow": [*points]}
+    found = {n: {"status": statuses.get(n, "ok"), "points": p} for n, p in parts.items()}
+    return {"dry": dry, "parts": found}
 
 
 MADE_UP = result(
     point(2**14, 1.1999),
     point(2**17, 1.2),
     point(2**20, 1.875),
-    {"kernel": "narrow_mlp", "error": "RuntimeError: no"},
     point(2**14, 3.0, speedups={"autodiff": {"ratio": 3.0, "lower": 2.0}}, arithmetic="float32"),
 )
 
@@ -86,12 +86,22 @@ def wins(net, rows):
     return measured.wins("narrow_mlp", net, "float32", rows)
 
 
+@pytest.mark.parametrize("status", ["stopped", "failed", "killed"])
+def test_of_a_part_that_is_not_complete_nothing_is_taken(gpu_record, tmp_path, status):
+    path = tmp_path / "gpu.json"
+    path.write_text(json.dumps(result(point(2**14, 2.0), narrow=status)))
+    assert not gpu_record.measurements(path)
+    assert f"narrow is {status}" in gpu_record.lines(path)
+
+
 @pytest.mark.parametrize(
     ("made_up", "reason"),
     [
         (result(point(2**14, 2.0), dry=True), "--dry"),
         (result(point(2**14, 2.0), platform="cpu"), "no card"),
-        ({"dry": False, "parts": {}}, "no card"),
+        ({"dry": False, "parts": {}}, "not complete: card, kernels, gradients"),
+        (result(point(2**14, 2.0), kernels="killed"), "not complete: kernels"),
+        (result(point(2**14, 2.0), gradients="skipped"), "not complete: gradients"),
     ],
 )
 def test_what_is_no_result_of_a_gpu_is_refused(gpu_record, tmp_path, made_up, reason):

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -78,9 +79,9 @@ def test_a_dry_run(tmp_path):
     done = script(
         folder, "--dry", "--only", "card,narrow,suite", PYTHONPATH=str(tmp_path / "stubs")
     )
-    assert done.returncode == 0, done.stdout + done.stderr + (folder / "log.txt").read_text()
+    assert done.returncode == 1, done.stdout + done.stderr + (folder / "log.txt").read_text()
     summary = json.loads(done.stdout.splitlines()[-1])
-    assert summary["ok"]
+    assert not summary["ok"]  # a part was left out
     assert summary["parts"] == {"card": "ok", "narrow": "ok", "suite": "skipped"}
     assert "pytest" in done.stdout.splitlines()[0]
     assert sorted(path.name for path in folder.iterdir()) == ["gpu.json", "log.txt"]
@@ -131,20 +132,41 @@ def test_a_part_that_does_not_fit_is_left_out(gpu, monkeypatch, tmp_path):
     assert "it needs" in parts["fine"]["why"]
 
 
-def test_without_a_gpu_nothing_is_measured(gpu, monkeypatch, tmp_path):
-    record = run(gpu, monkeypatch, tmp_path / "out", {"card": 60, "fine": 60})
-    assert list(record["parts"]) == ["card"]
-    assert "no GPU" in record["why"]
+def test_longer_runs_have_longer_parts(gpu):
+    assert gpu.part_of("narrow", 18.0).limit == 2 * gpu.part_of("narrow").limit
+    assert gpu.part_of("narrow", 18.0).least == gpu.part_of("narrow").least
 
 
-@pytest.mark.parametrize(("parts", "status"), [(("fine",), 0), (("fine", "error"), 1)])
-def test_the_exit_status_and_the_last_line(gpu, monkeypatch, tmp_path, capsys, parts, status):
+def test_without_a_gpu_it_ends_before_any_part(tmp_path):
+    done = script(tmp_path / "out", JAX_PLATFORMS="cpu")
+    assert done.returncode == 1
+    assert done.stderr.startswith("scripts/gpu: JAX has no GPU here, but cpu")
+    assert sys.executable in done.stderr
+    assert "PYTHON=" in done.stderr
+    assert not list((tmp_path / "out").glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("parts", "minutes", "status"),
+    [
+        (("fine",), 9, 0),
+        (("fine", "error"), 9, 1),
+        (("fine", "slow"), 0.09, 1),
+        (("fine",), 1e-3, 1),
+    ],
+)
+def test_the_exit_status_and_the_last_line(
+    gpu, monkeypatch, tmp_path, capsys, parts, minutes, status
+):
+    """Of parts that are complete, failed, stopped, and skipped."""
     monkeypatch.setattr(gpu, "PARTS", dict.fromkeys(parts, ("part", "write", 60, 0.1, ())))
     monkeypatch.setattr(gpu.running, "absent", lambda modules: [])
+    monkeypatch.setattr(gpu.running, "platform", lambda: "gpu")
     monkeypatch.setattr(gpu.signal, "signal", lambda *_: None)
     for name in ("PYTHONPATH", "XLA_PYTHON_CLIENT_PREALLOCATE", "TF_CPP_MIN_LOG_LEVEL"):
         monkeypatch.setenv(name, os.environ.get(name, ""))  # so that they are put back
-    monkeypatch.setattr(sys, "argv", ["gpu.py", str(tmp_path / "out")])
+    words = ["gpu.py", str(tmp_path / "out"), "--minutes", str(minutes)]
+    monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as ended:
         gpu.main()
     assert ended.value.code == status
@@ -211,4 +233,28 @@ def test_the_tests_that_failed_have_their_names(gpu, tmp_path):
     assert found["failed"] == ["tests.test_a::test_x"]
     assert (found["tests"], found["failures"], found["skipped"]) == (3, 1, 1)
     assert "error" in found
-    assert all((ROOT / name).exists() for name in pytests.files(False, False))
+    assert all((ROOT / name).exists() for name in pytests.files(False))
+
+
+def test_quartiles_lie_between_the_values(gpu):
+    """Also of two, beyond which an extrapolation would go, and of one."""
+    import throughput
+
+    assert throughput.quartiles([1.0, 9.0]) == (3.0, 7.0)
+    assert throughput.quartiles([2.0]) == (2.0, 2.0)
+    assert throughput.quartiles([4.0, 1.0, 2.0, 3.0, 5.0]) == (2.0, 4.0)
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_the_short_form_has_tests_of_those_files(gpu, kernels):
+    """Its word is in the name of some test of them, and what is left out is not in that test's."""
+    from gpu_parts import pytests
+
+    *words, _ = pytests.selection(kernels, True).split(" and ", 1)
+    names = [
+        name
+        for file in pytests.files(kernels)
+        for name in re.findall(r"^def (test_\w+)", (ROOT / file).read_text(), re.MULTILINE)
+        if words[0] in name or words[0] in file
+    ]
+    assert [n for n in names if not any(out in n for out in pytests.LEFT_OUT)]

@@ -1,10 +1,17 @@
 """The record of measurements: what it concludes, and what it does not."""
 
+import functools
+from typing import Any
+
 import jax
+import jax.numpy as jnp
+import optax
 import pytest
 
 import ffnn_jax as ffnn
+from ffnn_jax.ensemble import population
 from ffnn_jax.kernels import measured
+from ffnn_jax.recipe import Recipe
 
 GRID = [(depth, rows) for depth in (2, 4) for rows in (2**14, 2**16, 2**18)]
 
@@ -19,7 +26,8 @@ def _own_setting():
 def point(depth, rows, *, lower=1.3, card=None, **others):
     card = jax.devices()[0].device_kind if card is None else card
     m = measured.Measurement(
-        "narrow_mlp", "tf32", "relu", 64, 64, 10, depth, 0, rows, lower + 0.1, lower, card, "a.json"
+        *("narrow_mlp", "tf32", "relu", 64, 64, 10, depth, 0, "", rows),
+        *(lower + 0.1, lower, card, "a.json"),
     )
     return m._replace(**others)
 
@@ -80,6 +88,7 @@ def test_of_another_kind_nothing_is_concluded(monkeypatch):
         assert not wins(monkeypatch, record, net)
     assert not wins(monkeypatch, record, dtype="bfloat16")
     assert not wins(monkeypatch, record, batch=32)
+    assert not wins(monkeypatch, record, optimizer="adam")
     assert not wins(monkeypatch, [m._replace(card="another card") for m in record])
     monkeypatch.setattr(measured, "RECORD", tuple(record))
     assert not measured.wins("narrow_forward", network(3), "float32", 2**15)
@@ -95,3 +104,28 @@ def test_full_float32_and_tf32_are_two_things(monkeypatch):
     mixed = network(3, plan=ffnn.Plan(compute_dtype="bfloat16"))
     record = [m._replace(arithmetic="float32, factors in bfloat16") for m in record]
     assert wins(monkeypatch, record, mixed)
+
+
+def test_of_an_optimizer_that_was_not_timed_nothing_is_concluded(monkeypatch):
+    momentum = functools.partial(optax.sgd, momentum=0.9)
+    optimizers = {
+        "sgd": optax.sgd,
+        "momentum": momentum,
+        "nesterov": functools.partial(momentum, nesterov=True),
+        "adam": optax.adam,
+    }
+    shape = ("population", "tf32", "relu", 4, 16, 3, 2, 16)
+    card = jax.devices()[0].device_kind
+    net = ffnn.Network((4, 16, 3), "relu", "softmax")
+    chosen = []
+    monkeypatch.setattr(population, "chosen", lambda *_, **how: chosen.append(how["wins"]))
+
+    for timed in optimizers:
+        record = measured.of_run(card, "a.json", (*shape, timed, 64, 2.0, 1.5))
+        monkeypatch.setattr(measured, "RECORD", record)
+        optimizer: Any
+        for optimizer in optimizers.values():
+            rate = jnp.float32(0.1)
+            population.epoch_of(net, Recipe(optimizer, 16), rate, jnp.float32, 64)
+        assert chosen == [name == timed for name in optimizers]
+        chosen.clear()

@@ -107,7 +107,7 @@ def points(allowed: Time) -> Iterator[Point]:
     for width, arithmetic, hidden in [(16, "tf32", 1)] if allowed.dry else SHAPES:
         rows = (64,) if allowed.dry else ROWS
         what = {"arithmetic": arithmetic, "activation": "relu", "inputs": width, "width": width}
-        what |= {"outputs": CLASSES, "depth": hidden + 1, "batch": 0}
+        what |= {"outputs": CLASSES, "depth": hidden + 1, "batch": 0, "optimizer": ""}
         try:
             shape = Shape(width, arithmetic, hidden, rows, allowed.dry)
         except Exception as error:  # of this shape; the others go on

@@ -28,6 +28,15 @@ for name in sys.argv[1:]:
 """
 
 
+def platform() -> str | None:
+    """What JAX calls the devices it has, asked in another process; None where there is no JAX."""
+    if importlib.util.find_spec("jax") is None:
+        return None
+    command = [sys.executable, "-c", "import jax; print(jax.devices()[0].platform)"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    return done.stdout.strip() or "none"
+
+
 def absent(modules: tuple[str, ...]) -> list[str]:
     """Those that cannot be imported; asked in another process, so that none stays here."""
     there = [name for name in modules if importlib.util.find_spec(name)]

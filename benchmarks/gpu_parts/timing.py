@@ -16,7 +16,7 @@ class Compiled(NamedTuple):
 
     Attributes:
       runs: those that compiled.
-      seconds: of each of them.
+      seconds: of each of them, others being compiled beside it.
       failed: of each that did not, the error.
     """
 

@@ -50,10 +50,12 @@ def epoch_of(
     mine = recipe if rate is None else recipe._replace(optimizer=optimizer(rate))
     reference = functools.partial(scan_epoch, net, mine)
     reason = reason_against(net, recipe, rate is not None, dtype)
-    won = reason is None and wins(NAME, net, dtype, members, batch=recipe.batch_size)
     kernel: Any = None
+    won = False
     if reason is None:
         rule: Any = rule_of(optimizer, rate is not None)
+        batch = recipe.batch_size
+        won = wins(NAME, net, dtype, members, batch=batch, optimizer=rule.name)
         kernel = functools.partial(_kernel_epoch, net, rule, recipe.batch_size, rate)
     return chosen(net.plan.implementation, NAME, kernel, reference, reason=reason, wins=won)
 

@@ -28,9 +28,9 @@ class Measurement(NamedTuple):
       outputs: n_L.
       depth: L.
       batch: B of population, or 0.
+      optimizer: of population, the name of its rule: sgd, momentum, nesterov or adam; or "".
       rows: how many examples; of population how many networks.
-      ratio: the speed-up, a median. Of population each optimizer that was timed has a row, and all
-        of them have to win.
+      ratio: the speed-up, a median.
       lower: the lower end of its 95 % interval.
       card: the device_kind of the GPU.
       source: the file in benchmarks/results.
@@ -44,6 +44,7 @@ class Measurement(NamedTuple):
     outputs: int
     depth: int
     batch: int
+    optimizer: str
     rows: int
     ratio: float
     lower: float
@@ -60,15 +61,23 @@ def of_run(card: str, source: str, *rows: tuple[Any, ...]) -> tuple[Measurement,
 RECORD: tuple[Measurement, ...] = ()
 
 
-def wins(kernel: str, net: Network, dtype: DTypeLike, rows: int, *, batch: int = 0) -> bool:
+def wins(
+    kernel: str,
+    net: Network,
+    dtype: DTypeLike,
+    rows: int,
+    *,
+    batch: int = 0,
+    optimizer: str = "",
+) -> bool:
     """Whether the record says that the kernel is faster here, on the GPU of this process.
 
     Between recorded points it is careful. The card, the arithmetic, the activation, the width of
-    every hidden layer and the batch have to be those of a measurement: a tile of 2^n that is partly
-    empty does work that XLA does not, so a width in between is not covered. Inputs and outputs may
-    be fewer than measured: what both have to read and write is then less. Depth and rows may lie
-    between measured ones if each of the nearest on either side is on record and won; outside of
-    what was measured, nothing is concluded.
+    every hidden layer, the batch and the optimizer have to be those of a measurement: a tile of 2^n
+    that is partly empty does work that XLA does not, so a width in between is not covered. Inputs
+    and outputs may be fewer than measured: what both have to read and write is then less. Depth and
+    rows may lie between measured ones if each of the nearest on either side is on record and won;
+    outside of what was measured, nothing is concluded.
 
     Args:
       kernel: population, narrow_forward or narrow_mlp.
@@ -76,8 +85,10 @@ def wins(kernel: str, net: Network, dtype: DTypeLike, rows: int, *, batch: int =
       dtype: that of its parameters.
       rows: how many examples; of population how many networks.
       batch: B of population.
+      optimizer: of population, the name of its rule.
     """
-    near = [m for m in RECORD if m.kernel == kernel and m.batch == batch and _like(m, net, dtype)]
+    asked = (kernel, batch, optimizer)
+    near = [m for m in RECORD if (m.kernel, m.batch, m.optimizer) == asked and _like(m, net, dtype)]
     if not near:  # as long as this is so, no device is asked for
         return False
     card = jax.devices()[0].device_kind

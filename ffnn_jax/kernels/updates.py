@@ -27,6 +27,11 @@ class SGD:
     nesterov: bool = False
 
     @property
+    def name(self) -> str:
+        """As the record of measurements has it."""
+        return "sgd" if self.momentum is None else "nesterov" if self.nesterov else "momentum"
+
+    @property
     def moments(self) -> int:
         """1 with momentum, else 0."""
         return 0 if self.momentum is None else 1
@@ -61,6 +66,11 @@ class Adam:
     b2: float = 0.999
     eps: float = 1e-8
     eps_root: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """As the record of measurements has it."""
+        return "adam"
 
     @property
     def moments(self) -> int:
