@@ -1,12 +1,15 @@
 """What the tests ask of XLA's compiler, in this process and in those that a test starts.
 
-Most of the time of the tests is the compiler's, so they ask little of it. A program that was compiled
-once, in any test, process or run, comes from .pytest_cache. LLVM does not optimize the machine code,
-and jax 0.10 makes the code of each operation by its older, quicker way.
+Most of the time of the tests is the compiler's, so they ask little of it. A program that was
+compiled once, in any test, process or run, comes from .pytest_cache. LLVM does not optimize the
+machine code, and jax 0.10 makes the code of each operation by its older, quicker way.
 
-Three ways to code as a user's, compiled anew: FFNN_TESTS=optimized for a whole run, of which .ci/run
-has one; `as_for_a_user()` for a process that a test starts; and, as far as LLVM goes, but neither
-anew nor by jax 0.10's newer way, the mark `optimized` for one test.
+Code as a user's, compiled anew, is had by FFNN_TESTS=optimized for a whole run, of which .ci/run
+has one, and by `as_for_a_user` for a process that a test starts. With the mark `optimized` LLVM
+optimizes in one test; its programs are kept all the same, and jax 0.10 makes them the older way.
+
+The text of a kept program has the names (XLA's op_name) of the function that was compiled first:
+a test that reads them sets jax_compilation_cache_include_metadata_in_key.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What the tests ask of the compiler: programs that are kept for the like, and forgotten by any run."""
+"""Programs are kept for the like alone, and forgotten by any run; no variable is overwritten."""
 
 import os
 import pathlib

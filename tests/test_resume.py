@@ -262,7 +262,7 @@ os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
 import jax, numpy as np, optax
 import ffnn_jax as ffnn
 from ffnn_jax.checkpoint.leaves import encode, named_leaves
-assert not jax.config.values["jax_compilation_cache_dir"]  # or it would run what the other has compiled
+assert not jax.config.values["jax_compilation_cache_dir"]  # it would hold the other's programs
 assert not jax.config.values["jax_disable_most_optimizations"]
 net = ffnn.Network((8, width, width, 4), activation="tanh", output="softmax")
 draw = np.random.default_rng(0)
