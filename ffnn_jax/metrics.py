@@ -66,7 +66,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), start=1):
             record = _parsed(line)
             if record is None:
-                if not line.endswith(b"\n") and _is_torn(line) and not file.read(1):
+                if not line.endswith(b"\n") and _is_torn(line) and len(line) < LONGEST_LINE:
                     break
                 raise ValueError(
                     f"path: {os.fspath(path)}: line {number} is no JSON object of at most "

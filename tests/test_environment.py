@@ -1,10 +1,10 @@
 """What importing does and does not do, and the flags of JAX that must not break us."""
 
-import os
 import subprocess
 import sys
 
 import pytest
+from compiling import as_for_a_user
 
 GRADIENTS = """
 import jax, jax.numpy as jnp, numpy as np
@@ -22,13 +22,12 @@ hessian = jax.jit(jax.hessian(lambda p: ffnn.loss(net, p, x, y)))(params)
 assert all(np.all(np.isfinite(t)) for t in jax.tree.leaves(hessian))
 print("right")
 """
-CACHE = "ignore:Error reading persistent compilation cache entry"  # see conftest.py
 
 
 def run(program, **environment):
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-W", CACHE, "-c", program],
-        env={**os.environ, **environment},
+        [sys.executable, "-W", "error", "-c", program],
+        env=as_for_a_user(**environment),
         capture_output=True,
         text=True,
         timeout=300,

@@ -1,5 +1,6 @@
 """metrics.jsonl: what was written is read, and of what was torn nothing."""
 
+import io
 import math
 import os
 
@@ -105,3 +106,20 @@ def test_errors_have_the_path(path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"full: .*metrics\.jsonl"):
         append_metrics(path, [ONE])
+
+
+def test_a_record_that_is_written_while_it_is_read(path, monkeypatch):
+    """Its beginning is read, then its rest is there: it has no end yet for who reads."""
+
+    class Growing(io.BytesIO):
+        def readline(self, size):
+            line = super().readline(size)
+            if line == b'{"epoch": 2':
+                at = self.tell()
+                self.write(b"}\n")
+                self.seek(at)
+            return line
+
+    written = Growing(b'{"epoch": 1}\n{"epoch": 2')
+    monkeypatch.setattr("builtins.open", lambda *_: written)
+    assert read_metrics(path) == [{"epoch": 1}]

@@ -4,7 +4,6 @@ and SIGTERM saves at the same step everywhere."""
 import errno
 import functools
 import json
-import os
 import pathlib
 import signal
 import socket
@@ -18,6 +17,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from compiling import as_for_a_user
 
 import ffnn_jax as ffnn
 from ffnn_jax import cli
@@ -26,6 +26,7 @@ from ffnn_jax.metrics import read_metrics
 from ffnn_jax.processes import ProcessError, agree, exchange, from_first, start_processes
 from ffnn_jax.processes.door import Door
 from ffnn_jax.processes.link import Link, closed
+from ffnn_jax.processes.preemption import Heard
 from ffnn_jax.processes.roll import call_roll
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -464,7 +465,7 @@ def test_alone_there_is_nobody_to_ask():
 
 
 def begin(*words, stdout):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = as_for_a_user(PYTHONPATH=str(ROOT))
     environment.pop("XLA_FLAGS", None)
     return subprocess.Popen(
         [sys.executable, *map(str, words)],
@@ -619,7 +620,7 @@ def test_the_command_is_told_to_end_and_goes_on_with_one_process(tmp_path):
         log = run / "metrics.jsonl"
         pair.until(lambda: log.exists() and len(read_metrics(log)) > 30)
         pair.processes[1].send_signal(signal.SIGTERM)
-        status = [process.wait(30) for process in pair.processes]
+        status = [process.wait(PATIENCE) for process in pair.processes]
     assert status == [0, 0], pair.said(0) + pair.said(1)
     assert "told to end, and saved; ffnn train --resume --run" in pair.said(0)
     assert "ffnn train" not in pair.said(1)
@@ -683,6 +684,24 @@ def test_sigterm_saves_and_ends_with_0(tmp_path):
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     result = ffnn.fit(net, ffnn.load_iris(), epochs=seen[-1] + 1, resume=True, **options)
     assert len(result.history.loss) == seen[-1] + 1
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_signal_that_comes_while_the_processes_tell_each_other_is_not_lost(ends, monkeypatch):
+    """Before the next epochs it is told; after the last, this process ends by itself."""
+    heard = Heard(joint=True)
+
+    def meanwhile(name, value):
+        heard.note(signal.SIGTERM, None)
+        return [value, value]
+
+    monkeypatch.setattr("ffnn_jax.processes.preemption.exchange", meanwhile)
+    if not ends:
+        assert heard.agreed(8) == 8
+        with pytest.raises(KeyboardInterrupt):
+            heard.agreed(8)
+    with pytest.raises(ffnn.Preempted):
+        heard.end()
 
 
 def test_a_handler_of_ones_own_is_left_alone(tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import pytest
 from cases import examples
+from compiling import as_for_a_user
 from test_training import KEY, NET, _standard_promotion, data, fit  # noqa: F401
 
 import ffnn_jax as ffnn
@@ -261,6 +262,8 @@ os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
 import jax, numpy as np, optax
 import ffnn_jax as ffnn
 from ffnn_jax.checkpoint.leaves import encode, named_leaves
+assert not jax.config.values["jax_compilation_cache_dir"]  # it would hold the other's programs
+assert not jax.config.values["jax_disable_most_optimizations"]
 net = ffnn.Network((8, width, width, 4), activation="tanh", output="softmax")
 draw = np.random.default_rng(0)
 x, y = draw.standard_normal((1000, 8)).astype(np.float32), draw.integers(0, 4, 1000)
@@ -281,7 +284,7 @@ def test_one_core_and_two_give_the_same_bits(width, batch_size, more):
     """Of large matrices XLA splits sums between threads: their number is then to be the same."""
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("there is one core")
-    path = {"PYTHONPATH": str(pathlib.Path(ffnn.__file__).parent.parent)}
+    environment = as_for_a_user(PYTHONPATH=str(pathlib.Path(ffnn.__file__).parents[1]), **more)
     said = [
         subprocess.run(
             [sys.executable, "-c", PROGRAM, cores, str(width), str(batch_size)],
@@ -289,7 +292,7 @@ def test_one_core_and_two_give_the_same_bits(width, batch_size, more):
             text=True,
             check=True,
             timeout=200,
-            env={**os.environ, **path, **more},
+            env=environment,
         ).stdout
         for cores in "12"
     ]

@@ -1,13 +1,13 @@
 """scripts/torture runs in its short form, loses nothing, and would say so if it did."""
 
 import json
-import os
 import pathlib
 import random
 import subprocess
 import sys
 
 import pytest
+from compiling import as_for_a_user
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -29,7 +29,7 @@ def test_the_short_form():
         capture_output=True,
         text=True,
         timeout=400,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=as_for_a_user(PYTHONPATH=str(ROOT)),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads(done.stdout.splitlines()[-1])

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from compiling import as_for_a_user
 
 from ffnn_jax.checkpoint import CheckpointError, together
 
@@ -23,7 +24,7 @@ def test_the_short_form():
         capture_output=True,
         text=True,
         timeout=600,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=as_for_a_user(PYTHONPATH=str(ROOT)),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads(done.stdout.splitlines()[-1])

@@ -57,6 +57,8 @@ def chosen(
 
 def why_not(net: Network, params: Params, x: jax.Array, key: jax.Array | None) -> str | None:
     """Why the kernels do not take these arguments; None where they do."""
+    if not params:  # those before the last layer of a network that has no other
+        return f"takes 1 to {DEEPEST} hidden layers, not 0"
     reason = _why_not_the_network(net, params[0].W.dtype)
     if reason is not None:
         return reason

@@ -51,6 +51,8 @@ class Heard:
     def agreed(self, count: int) -> int:
         """How many epochs come next, in every process as many as in the first.
 
+        A signal that comes meanwhile, which the others have not been told of, is for the next call.
+
         Raises:
           KeyboardInterrupt: in every process, where one has been told to end.
           ProcessError: as `exchange`.
@@ -58,8 +60,9 @@ class Heard:
         everyone = (
             exchange("epochs", [count, self.signal]) if self.joint else [[count, self.signal]]
         )
-        self.signal = max(number for _, number in everyone)
-        if self.signal:
+        told = max(number for _, number in everyone)
+        if told:
+            self.signal = told
             raise KeyboardInterrupt
         return everyone[0][0]
 
@@ -67,11 +70,11 @@ class Heard:
         """After the last save: all processes are here.
 
         Raises:
-          Preempted: one was told to end by SIGTERM.
+          Preempted: one was told to end by SIGTERM; if after it had told the others, in that alone.
           ProcessError: as `exchange`.
         """
         if self.joint:
-            self.signal = max(exchange("end of fit", self.signal))
+            self.signal = max(*exchange("end of fit", self.signal), self.signal)
         if self.signal == signal.SIGTERM:
             raise Preempted
 
