@@ -343,6 +343,15 @@ def test_refusals(reason):
         choice(net, optax.sgd(0.1), **options)
 
 
+def test_arrays_on_several_devices_are_refused():
+    net, sgd = net_of(True), optax.sgd(0.1)
+    everywhere = jax.NamedSharding(jax.make_mesh((4,), ("data",)), jax.P())
+    state = jax.device_put(state_of(net, sgd)[:2], everywhere)
+    options = {"objective": ffnn.loss, "accumulate": 1, "on_mesh": False}
+    with pytest.raises(NotImplementedError, match=r"scan_layers=True.*several devices"):
+        chosen(net, sgd, lambda: state, **options)
+
+
 def test_refusals_reach_the_caller():
     net, sgd = net_of(True), optax.sgd(0.1)
     x, y = np.ones((6, 3), np.float32), np.zeros(6, np.int32)
