@@ -23,7 +23,7 @@ import numpy as np
 from ffnn_jax import network, outputs
 from ffnn_jax.batches import rows_of
 from ffnn_jax.deep import passes
-from ffnn_jax.deep.block import Block
+from ffnn_jax.deep.block import Stacked
 from ffnn_jax.network import Network, Params
 from ffnn_jax.recipe import Recipe, TrainState
 from ffnn_jax.sharding.placement import Layout, constrained
@@ -136,8 +136,7 @@ def advance(
     row = Row(loss, None, None)
     if data.held_out_x is not None:
         held_out = data.held_out_x, data.held_out_y, data.held_out_weights
-        where = {"layout": recipe.layout, "block": recipe.block}
-        row = Row(loss, *evaluate(net, state.params, *held_out, **where))
+        row = Row(loss, *evaluate(net, state.params, *held_out, layout=recipe.layout))
     best, stop = run.best, ~good
     if stopping is not None and best is not None:
         monitored = row.loss if row.validation_loss is None else row.validation_loss
@@ -203,18 +202,14 @@ compiled_epochs = jax.jit(run_epochs, static_argnames="recipe")
 
 def evaluate(
     net: Network,
-    params: Params,
+    params: Params | Stacked,
     x: jax.Array,
     y: Any,
     weights: jax.Array | None,
     *,
     layout: Layout | None = None,
-    block: Block | None = None,
 ) -> tuple[Any, Any]:
-    """(ℒ, accuracy or None) on all of x and y, in parts of some rows, float32 at least.
-
-    With a block of layers the parameters are stacked.
-    """
+    """(ℒ, accuracy or None) on all of x and y, in parts of some rows, float32 at least."""
     if weights is not None:  # only their ratios count, and their sum has to fit
         weights = weights / jnp.max(weights)
     dtype = network.at_least_float32(x.dtype)
@@ -225,7 +220,7 @@ def evaluate(
         x_b, y_b, w_b = jax.tree.map(lambda t: _block(t, block_rows, layout), (x, y, weights))
         if w_b is not None:
             share = share * w_b.astype(share.dtype)
-        a_L, yhat = _outputs(net, block, params, x_b)
+        a_L, yhat = _outputs(net, params, x_b)
         losses = outputs.example_losses(net.output, network.loss_of(net), a_L, y_b)
         hits = outputs.example_hits(net.output, yhat, y_b)
         sums = [
@@ -238,14 +233,12 @@ def evaluate(
     return losses / total, None if hits is None else hits / total
 
 
-def _outputs(
-    net: Network, block: Block | None, params: Params, x: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _outputs(net: Network, params: Params | Stacked, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(a_L, ŷ)."""
-    if block is None:
+    if not isinstance(params, Stacked):
         tape = network.run(net, params, x)
         return tape.a[-1], tape.yhat
-    a_L = passes.forward(net, block, params, x).above[-1]
+    a_L = passes.forward(net, params, x).above[-1]
     return a_L, outputs.OUTPUTS[net.output].value(a_L)
 
 

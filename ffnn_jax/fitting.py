@@ -228,12 +228,8 @@ def fit(
             values={"state": state},
         )
     recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x)
-    steps = epochs * -(-x.shape[0] // recipe.batch_size)
-    recipe = recipe.for_layers(
-        net,
-        dtype,
-        None if state is None else state.opt_state,
-        steps=steps if checkpoints is None else None,  # a fit that is resumed may have more
+    block = recipe.block(
+        net, lambda: state or jax.eval_shape(functools.partial(init_state, net, optimizer), key)
     )
     with peers("fit"), on(layout):
         if layout is None:
@@ -259,16 +255,16 @@ def fit(
         line.show(run, tables)
         records = records_of(tables, int(run.epochs))
         if on_epochs is not None and records:
-            on_epochs(records, returned(layout, _by_layer(recipe.block, run.state.params)))
+            on_epochs(records, returned(layout, _by_layer(block, run.state.params)))
         if checkpoints is not None:
-            keeper.save(_by_layer(recipe.block, run), tables)
+            keeper.save(_by_layer(block, run), tables)
 
     told = hearing(joint=is_joint(layout), saves=checkpoints is not None)
     with keeping(checkpoints, resume, run, identity) as keeper, told as heard, peers("fit"):
         check_not_beyond(epochs, keeper)
         run = keeper.run if layout is None else placed(layout, keeper.run)
-        if recipe.block is not None:
-            run = stacked(recipe.block, run)  # until the loop has ended
+        if block is not None:
+            run = stacked(block, run)  # until the loop has ended
         with Progress(epochs, progress, _words, done=keeper.saved) as line:
             run, tables, interrupted = drive(
                 call,
@@ -279,7 +275,7 @@ def fit(
                 every=keeper.every,
                 agreed=heard.agreed,
             )
-        run = _by_layer(recipe.block, run)
+        run = _by_layer(block, run)
         keeper.save(run, tables, last=True)
         heard.end()
     if interrupted:

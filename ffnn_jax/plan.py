@@ -26,16 +26,16 @@ class Plan:
         classes and 2²² numbers in a_L on; True: always; False: never. It is for float32 and
         float64, for parameters that are whole on every device, and not for smoothed labels.
       scan_layers: whether `fit` and `train_epoch`, which compile their loops themselves, run over
-        equal hidden layers (consecutive, of one width and one activation) as one `lax.scan`, so
-        that they are compiled once and not each; parameters and results are those of each layer
-        all the same, up to rounding. It is for `loss` as the objective, without mesh, accumulate,
-        dropout, keep_every and class_blocks, and for an optimizer that treats the layers alike
-        and each by itself, as sgd, adam and adamw do and clip_by_global_norm does not; this is
-        read from its program. A step takes about a quarter more time. True: from three equal
-        layers on, and what is in the way is a NotImplementedError with the reason. None: where it
-        pays, in a `fit` without checkpoints with at least 64 of them, for at most 2²²/m² steps, m
-        their width; never an error. False: never. Everything else computes each layer by itself:
-        a step of yours, `apply`, `gradients`; `fit_many` and streams refuse True.
+        equal hidden layers (consecutive, of one width and one activation, at least three) as one
+        `lax.scan`, so that they are compiled once and not each; parameters and results are those
+        of each layer all the same, up to rounding. 128 layers compile in about half the time; a
+        step takes a third to two thirds more. True: they do, and what is in the way is a
+        NotImplementedError with the reason. None and False: they do not. It is for `loss` as the
+        objective, one device, an optimizer that treats the layers alike and each by itself, as
+        sgd, adam and adamw do and clip_by_global_norm does not (this is read from its program),
+        and calls from outside of a jit, vmap or grad; without accumulate, dropout, keep_every,
+        class_blocks and implementation="pallas". `fit_many` and streams refuse True; everything
+        else, a step of yours, `apply`, `loss`, `gradients`, computes each layer by itself.
       implementation: `"xla"`: products and sums by XLA. `"pallas"`: a kernel of `kernels`; what it
         does not take is a NotImplementedError with the reason where the network is used, never
         another way to compute. On CUDA it is compiled; anywhere else Pallas interprets it, which

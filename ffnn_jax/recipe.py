@@ -46,7 +46,6 @@ class Recipe(NamedTuple):
       accumulate: in how many parts each batch is worked off.
       layout: on which mesh, and where on it the parameters live; None without a mesh.
       split: where on the mesh the rows of the data lie.
-      block: the layers that run as one, the state being stacked; or None.
     """
 
     optimizer: optax.GradientTransformation
@@ -55,41 +54,32 @@ class Recipe(NamedTuple):
     accumulate: int = 1
     layout: Layout | None = None
     split: Split | None = None
-    block: Block | None = None
 
-    def for_layers(
+    def block(
         self,
         net: Network,
-        dtype: Any,
-        opt_state: Any = None,
-        *,
-        traced: bool = False,
-        steps: int | None = None,
-    ) -> "Recipe":
-        """The same with the block that `Plan(scan_layers=…)` means.
+        begin: Callable[[], TrainState],
+        data: Any = (),
+    ) -> Block | None:
+        """The layers that are to run as one, as `Plan(scan_layers=True)` asks; or None.
 
         Args:
           net: the network.
-          dtype: of the parameters.
-          opt_state: the optimizer's state, or None for a new one.
-          traced: whether the loop is part of a program that is not ours.
-          steps: how many the loop is for, or None where that is not known.
+          begin: gives the state before the first step, or its shapes.
+          data: the arrays that the loop is given beside.
 
         Raises:
           NotImplementedError: the plan asks for it, and it cannot be done.
         """
-        block = chosen(
+        return chosen(
             net,
             self.optimizer,
-            dtype,
-            opt_state,
+            lambda: begin()[:2],
             objective=self.objective,
             accumulate=self.accumulate,
             on_mesh=self.layout is not None,
-            traced=traced,
-            steps=steps,
+            data=data,
         )
-        return self._replace(block=block)
 
 
 def objective_value(net, objective, key, x, y, weights, params):

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
 from ffnn_jax.batches import Batches, Parts, shuffled
-from ffnn_jax.deep.block import Block, stacked, unstacked
+from ffnn_jax.deep.block import Stacked, block_of, stacked, unstacked
 from ffnn_jax.deep.optimizer import update_for
 from ffnn_jax.deep.passes import loss_and_gradients
 from ffnn_jax.network import Network, Params, init
@@ -220,14 +220,13 @@ def train_epoch(
         agree_on("train_epoch", net, layout, arrays, dtypes=dtypes, **given)
     recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x)
     dtype = state.params[0].W.dtype
-    traced = is_traced((state, x, y, weights))
-    recipe = recipe.for_layers(net, dtype, state.opt_state, traced=traced)
+    block = recipe.block(net, lambda: state, (x, y, weights))
     if layout is None:
         _, x, y, weights = network.as_examples(net, state.params, x, y, weights)
-        if recipe.block is not None:
-            state = stacked(recipe.block, state)
+        if block is not None:
+            state = stacked(block, state)
         state, losses, _ = compiled_epoch(net, recipe, state, x, y, weights)
-        return state if recipe.block is None else unstacked(recipe.block, state), losses
+        return state if block is None else unstacked(block, state), losses
     assert recipe.split is not None
     with on(layout):
         arrays = sharded.as_examples(net, layout, dtype, x, y, weights)
@@ -270,7 +269,7 @@ def run_batches(
     weights: Any,
 ) -> tuple[TrainState, jax.Array, jax.Array]:
     """The steps of `scan_epoch`, in the order that is drawn from order_key."""
-    dtype = network.at_least_float32(state.params[0].W.dtype)  # of weights, and of sums of them
+    dtype = network.at_least_float32(jax.tree.leaves(state.params)[0].dtype)  # of weights and sums
     net = computed_on(recipe.layout, net)
     batches = _batches(recipe, order_key, (x, y, weights), dtype)
 
@@ -299,8 +298,8 @@ def _batches(recipe, order_key, data, dtype) -> Batches | SplitBatches:
 def _step(net, recipe, state, examples) -> tuple[TrainState, jax.Array]:
     """`train_step` of one batch; on a mesh, where it has parts, they are a leading axis of it."""
     optimizer, layout = recipe.optimizer, recipe.layout
-    if recipe.block is not None:
-        return _deep_step(net, recipe.block, optimizer, state, examples)
+    if isinstance(state.params, Stacked):
+        return _deep_step(net, optimizer, state, examples)
     if layout is None or not in_parts(layout, recipe.accumulate):
         x, y, weights = examples
         options = {"objective": recipe.objective, "accumulate": recipe.accumulate}
@@ -313,11 +312,11 @@ def _step(net, recipe, state, examples) -> tuple[TrainState, jax.Array]:
     return constrained(layout, _changed(optimizer, state, value, grads, parts.value)), value
 
 
-def _deep_step(
-    net: Network, block: Block, optimizer: Any, state: TrainState, examples: Any
-) -> tuple[TrainState, jax.Array]:
+def _deep_step(net, optimizer, state, examples) -> tuple[TrainState, jax.Array]:
     """`train_step` of a stacked state."""
-    value, grads = loss_and_gradients(net, block, state.params, *examples)
+    block = block_of(net)
+    assert block is not None
+    value, grads = loss_and_gradients(net, state.params, *examples)
     update = update_for(optimizer, block, state.params, state.opt_state, value)
     params, opt_state = update(state.params, state.opt_state, grads, value)
     return TrainState(params, opt_state, state.key, state.step + 1), value

@@ -12,8 +12,8 @@ from cases import ACTIVATIONS, assert_close, examples
 
 import ffnn_jax as ffnn
 from ffnn_jax.checkpoint import Checkpoints
-from ffnn_jax.deep.block import Block, _at, _stack, block_of, stacked, unstacked
-from ffnn_jax.deep.choice import FEWEST, SHORT, chosen
+from ffnn_jax.deep.block import Block, Stacked, block_of, stacked, unstacked
+from ffnn_jax.deep.choice import chosen
 from ffnn_jax.deep.optimizer import update_for
 from ffnn_jax.deep.passes import forward, loss_and_gradients
 from ffnn_jax.gradcheck.primal import quick_jit
@@ -39,9 +39,13 @@ def net_of(scan_layers, activation="tanh", output="softmax", sizes=SIZES, **opti
     )
 
 
+def state_of(net, optimizer):
+    return ffnn.init_state(net, optimizer, jax.random.key(0), params=examples(net).params)
+
+
 def choice(net, optimizer, **options):
-    given = {"objective": ffnn.loss, "accumulate": 1, "on_mesh": False, "steps": 100} | options
-    return chosen(net, optimizer, jnp.float32, None, **given)
+    given = {"objective": ffnn.loss, "accumulate": 1, "on_mesh": False} | options
+    return chosen(net, optimizer, lambda: state_of(net, optimizer)[:2], **given)
 
 
 # Which layers
@@ -57,20 +61,12 @@ def test_block():
 
 def test_stacked_and_back():
     params = examples(net_of(None), batch=(1,)).params
-    tree = {"params": params, "other": (jnp.ones(2), (params[0],))}
+    of_fewer = params[:5]  # as many layers as there are in a stacked tuple
+    tree = {"params": params, "other": (jnp.ones(2), (params[0],), of_fewer)}
     deep = stacked(BLOCK, tree)
-    assert [layer.W.shape for layer in deep["params"]] == [
-        (5, 3),
-        (4, 5),
-        (5, 4, 4),
-        (6, 4),
-        (2, 6),
-    ]
+    assert deep["params"].block.W.shape == (5, 4, 4)
+    assert isinstance(deep["params"], Stacked)
     chex.assert_trees_all_equal(unstacked(BLOCK, deep), tree)
-    Ws = [layer.W for layer in params[2:7]]  # as on an accelerator
-    stack = _stack(Ws)
-    chex.assert_trees_all_equal(stack, deep["params"][2].W)
-    chex.assert_trees_all_equal([_at(stack, np.int32(i)) for i in range(5)], Ws)
 
 
 # The same numbers
@@ -87,8 +83,8 @@ def test_gradients(x64, i):
     def both(params, x, y, weights):
         deep = stacked(BLOCK, params, lambda layers: jax.tree.map(lambda *t: jnp.stack(t), *layers))
         plain = jax.value_and_grad(ffnn.loss, argnums=1)(net, params, x, y, weights=weights)
-        a_L = forward(net, BLOCK, deep, x).above[-1]
-        found = loss_and_gradients(net, BLOCK, deep, x, y, weights)
+        a_L = forward(net, deep, x).above[-1]
+        found = loss_and_gradients(net, deep, x, y, weights)
         return found, plain, a_L, ffnn.forward(net, params, x).a[-1]
 
     (value, grads), plain, *a_L = both(at.params, at.x, at.y, weights)
@@ -170,6 +166,33 @@ def test_fit(x64):
         np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
+def test_states_of_other_kinds():
+    """Arrays of NumPy, a number of Python, and as many layers as a stacked tuple has entries."""
+    sizes = (3, 4, 4, 4, 4, 2)  # layers 2, 3 and 4 are the block
+    sgd = optax.sgd(0.1, momentum=0.5)
+    x, y = np.ones((6, 3), np.float32), np.zeros(6, np.int32)
+
+    def init(params):
+        return sgd.init(params), 0, (params[0], params[1], params[-1])
+
+    def update(updates, state, params=None):
+        updates, inner = sgd.update(updates, state[0], params)
+        return updates, (inner, state[1] + 1, state[2])
+
+    optimizer = optax.GradientTransformation(init, update)
+    state = state_of(net_of(True, sizes=sizes), optimizer)
+    state = state._replace(
+        params=jax.tree.map(np.asarray, state.params),
+        opt_state=jax.tree.map(lambda t: np.asarray(t) if jnp.ndim(t) else t, state.opt_state),
+    )
+    deep, plain = (
+        ffnn.train_epoch(net_of(scan_layers, sizes=sizes), optimizer, state, x, y, batch_size=3)
+        for scan_layers in (True, False)
+    )
+    assert_close(deep[0][:2], plain[0][:2], 1e-5)
+    assert_close(deep[1], plain[1], 1e-5)
+
+
 # Only where the optimizer allows it
 
 
@@ -218,7 +241,22 @@ def with_names(tree):
     return jax.tree_util.tree_map_with_path(lambda path, _: "[4]" not in path[0].__str__(), tree)
 
 
-CONSTANTS = [np.full((4, 4), 1.0 + (k == 5)) for k in range(FEWEST + 2)]
+def keeping(init):
+    """Keeps what it is given."""
+    return optax.GradientTransformation(init, lambda updates, state, params=None: (updates, state))
+
+
+@jax.custom_batching.custom_vmap
+def doubled(t):
+    return t * 2
+
+
+@doubled.def_vmap
+def _(_, batched, t):
+    return t * 3, batched[0]
+
+
+CONSTANTS = [np.full((4, 4), 1.0 + (k == 5)) for k in range(len(SIZES))]
 NOT_ALIKE = {
     "global norm": optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.01)),
     "lbfgs": optax.lbfgs(),
@@ -243,16 +281,18 @@ NOT_ALIKE = {
         lambda params: tuple("b" if k == 5 else "a" for k in range(len(params))),
     ),
     "flat": optax.flatten(optax.adam(0.1)),
+    "another function under vmap": each_layer(lambda k, path, t, _: jax.jit(doubled)(t)),
+    "gamma": each_layer(lambda k, path, t, _: jax.random.gamma(jax.random.key(0), 1 + t * t)),
+    "keys": keeping(lambda params: tuple(ffnn.Layer(jax.random.key(0), None) for _ in params)),
+    "weak types": keeping(lambda params: jax.tree.map(lambda t: jnp.asarray(0.0), params)),
 }
 
 
 @pytest.mark.parametrize("name", NOT_ALIKE)
 def test_optimizers_that_are_not_alike(name):
     assert choice(net_of(False), NOT_ALIKE[name]) is None
-    with pytest.raises(NotImplementedError, match=r"scan_layers=True.*optimizer"):
+    with pytest.raises(NotImplementedError, match=r"scan_layers=True.*(optimizer|state)"):
         choice(net_of(True), NOT_ALIKE[name])
-    deep = net_of(None, sizes=(3, *(4,) * FEWEST, 2))
-    assert choice(deep, NOT_ALIKE[name]) is None
 
 
 def test_layers_within_a_jit_are_apart():
@@ -265,18 +305,13 @@ def test_layers_within_a_jit_are_apart():
         choice(net_of(True), jitted)
 
 
-# Chosen by itself, asked for, refused
+# Asked for, refused
 
 
-def test_from_how_many_layers_on():
+def test_only_where_it_is_asked_for():
     sgd = optax.sgd(0.1)
-    deep = net_of(None, sizes=(3, *(4,) * FEWEST, 2))
-    assert choice(deep, sgd) == Block(below=1, size=FEWEST - 1, depth=FEWEST + 1)
-    assert choice(net_of(None, sizes=(*deep.sizes[:-2], 2)), sgd) is None
-    assert choice(net_of(False, sizes=deep.sizes), sgd) is None
-    assert choice(deep, sgd, steps=None) is None
-    assert choice(deep, sgd, steps=SHORT // 16) is not None
-    assert choice(deep, sgd, steps=SHORT // 16 + 1) is None
+    for scan_layers in (None, False):
+        assert choice(net_of(scan_layers), sgd) is None
     assert choice(net_of(True, sizes=(3, 4, 4, 4, 2)), sgd) == Block(1, 2, 4)
 
 
@@ -290,7 +325,6 @@ REFUSED = {
     "objective": (net_of(True), {"objective": mixed}),
     "accumulate": (net_of(True), {"accumulate": 2}),
     "dropout": (net_of(True, dropout=0.5), {}),
-    "jit of yours": (net_of(True), {"traced": True}),
     **{
         name: (dataclasses.replace(net_of(True), plan=ffnn.Plan(scan_layers=True, **options)), {})
         for name, options in {
@@ -309,15 +343,23 @@ def test_refusals(reason):
         choice(net, optax.sgd(0.1), **options)
 
 
+def test_arrays_on_several_devices_are_refused():
+    net, sgd = net_of(True), optax.sgd(0.1)
+    everywhere = jax.NamedSharding(jax.make_mesh((4,), ("data",)), jax.P())
+    state = jax.device_put(state_of(net, sgd)[:2], everywhere)
+    options = {"objective": ffnn.loss, "accumulate": 1, "on_mesh": False}
+    with pytest.raises(NotImplementedError, match=r"scan_layers=True.*several devices"):
+        chosen(net, sgd, lambda: state, **options)
+
+
 def test_refusals_reach_the_caller():
     net, sgd = net_of(True), optax.sgd(0.1)
     x, y = np.ones((6, 3), np.float32), np.zeros(6, np.int32)
-    state = ffnn.TrainState(
-        examples(net).params, sgd.init(()), jax.random.key(0), jnp.zeros((), jnp.int32)
-    )
-    state = state._replace(opt_state=sgd.init(state.params))
-    with pytest.raises(NotImplementedError, match="jit of yours"):
+    state = state_of(net, sgd)
+    with pytest.raises(NotImplementedError, match="jit, vmap or grad of yours"):
         jax.jit(lambda state: ffnn.train_epoch(net, sgd, state, x, y, batch_size=3))(state)
+    with pytest.raises(NotImplementedError, match=r"jit, vmap or grad of yours.*scan_layers=False"):
+        jax.jit(lambda: ffnn.train_epoch(net, sgd, state, x, y, batch_size=3))()
     with pytest.raises(NotImplementedError, match="objective"):
         ffnn.fit(net, (x, y), state=state, optimizer=sgd, batch_size=3, epochs=1, objective=mixed)
     with pytest.raises(NotImplementedError, match="fit_many"):
@@ -335,13 +377,12 @@ def test_refusals_reach_the_caller():
 
 def lowered(net, optimizer):
     """The text of an epoch's program, and of which recipe."""
-    state = ffnn.TrainState(examples(net).params, None, jax.random.key(0), jnp.zeros((), jnp.int32))
-    state = state._replace(opt_state=optimizer.init(state.params))
+    state = state_of(net, optimizer)
     x, y = jnp.ones((8, 3)), jnp.zeros(8, jnp.int32)
     recipe = recipe_on(None, net, optimizer, 4, ffnn.loss, 1, x)
-    recipe = recipe.for_layers(net, jnp.float32, state.opt_state)
-    if recipe.block is not None:
-        state = stacked(recipe.block, state)
+    block = recipe.block(net, lambda: state)
+    if block is not None:
+        state = stacked(block, state)
     return compiled_epoch.lower(net, recipe, state, x, y, None).as_text()
 
 
@@ -353,11 +394,6 @@ def test_layers_are_compiled_once():
     assert abs(len(deep) - len(deeper)) < 0.02 * len(deep)
     each = lowered(net_of(False, sizes=(3, *(width,) * 32, 2)), adam)
     assert each.count("dot_general") > deep.count("dot_general") + 50
-
-
-def test_nothing_changes_for_fewer_layers():
-    sgd, sizes = optax.sgd(0.1), (3, 40, 40, 40, 40, 2)
-    assert lowered(net_of(None, sizes=sizes), sgd) == lowered(net_of(False, sizes=sizes), sgd)
 
 
 # Checkpoints, Ctrl-C, NaN

@@ -1,18 +1,16 @@
 """A block: equal hidden layers that run as one, and trees of layers with those of it stacked.
 
 The parameters of a network, and whatever an optimizer keeps for each of them, are tuples of L
-layers. Stacked, the n layers of the block are one entry of such a tuple, with a leading axis n:
+layers. `Stacked`, the n layers of the block are one, of arrays with a leading axis n:
 
-  (…, Layer(W (m, m), b (m,)), n times, …)   →   (…, Layer(W (n, m, m), b (n, m)), …)
+  (…, Layer(W (m, m), b (m,)), n times, …)   →   Stacked((…), Layer(W (n, m, m), b (n, m)), (…))
 
 XLA on CPU compiles each slice of a stack as a function of its own. So a stack is made and taken
-apart outside of the loop that works on it: by NumPy on a CPU, elsewhere by one small program for
-each shape, which is called once a layer.
+apart by NumPy, outside of the compiled loop that works on it.
 """
 
 import itertools
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -37,10 +35,19 @@ class Block(NamedTuple):
     size: int
     depth: int
 
-    @property
-    def top(self) -> int:
-        """k of its last layer."""
-        return self.below + self.size
+
+class Stacked(NamedTuple):
+    """A tuple of L layers with those of a block in one.
+
+    Attributes:
+      below: the layers below the block.
+      block: those of it, each array with a leading axis n.
+      above: the layers above it.
+    """
+
+    below: tuple[Layer, ...]
+    block: Layer
+    above: tuple[Layer, ...]
 
 
 def block_of(net: Network) -> Block | None:
@@ -56,16 +63,17 @@ def block_of(net: Network) -> Block | None:
     return Block(longest[0] + 1, len(longest) - 1, net.depth)
 
 
-_stack = jax.jit(lambda leaves: jnp.stack(leaves))
-_at = jax.jit(lambda t, index: jax.lax.dynamic_index_in_dim(t, index, keepdims=False))
+def refusal(reason: str) -> NotImplementedError:
+    """The error where a plan asks for one compiled layer, and it cannot be."""
+    return NotImplementedError(
+        f"Plan(scan_layers=True): {reason}; with scan_layers=False each layer is compiled by itself"
+    )
 
 
 def _join(layers: tuple[Layer, ...]) -> Layer:
     """One layer of stacks."""
 
-    def join(*leaves: jax.Array) -> jax.Array:
-        if not _in_memory(leaves[0]):
-            return _stack(leaves)
+    def join(*leaves: Any) -> jax.Array:
         return jax.device_put(np.stack([np.asarray(t) for t in leaves]), _home(leaves[0]))
 
     return jax.tree.map(join, *layers)
@@ -75,40 +83,41 @@ def _part(layer: Layer, count: int) -> list[Layer]:
     """The layers of which this one was made."""
 
     def part(t: jax.Array) -> list[jax.Array]:
-        if not _in_memory(t):
-            return [_at(t, np.int32(i)) for i in range(count)]
-        return jax.device_put([np.array(row) for row in np.asarray(t)], _home(t))
+        rows = np.asarray(t)
+        return jax.device_put([np.array(rows[i]) for i in range(count)], _home(t))
 
     parts, structure = [part(t) for t in jax.tree.leaves(layer)], jax.tree.structure(layer)
-    return [structure.unflatten(leaves) for leaves in zip(*parts, strict=True)]
+    return [structure.unflatten([leaves[i] for leaves in parts]) for i in range(count)]
 
 
-def _in_memory(t: jax.Array) -> bool:
-    """Whether NumPy sees the array without a copy; then nothing has to be compiled."""
-    return all(device.platform == "cpu" for device in t.devices())
-
-
-def _home(t: jax.Array) -> jax.sharding.Sharding | None:
+def _home(t: Any) -> jax.sharding.Sharding | None:
     """Where it was put; None where it merely is."""
-    return t.sharding if t.committed else None
+    return t.sharding if getattr(t, "committed", False) else None
 
 
 def stacked(block: Block, tree: Any, join: Callable[[tuple[Layer, ...]], Layer] = _join) -> Any:
-    """A tree with each tuple of L layers in it stacked.
+    """A tree with each tuple of L layers in it `Stacked`.
 
     Args:
       block: which layers.
       tree: any pytree, such as a `TrainState`.
       join: makes one layer of those of the block.
     """
-    below, top = block.below, block.top
+    below, top = block.below, block.below + block.size
+
+    def is_layers(node: Any) -> bool:
+        return (
+            type(node) is tuple
+            and len(node) == block.depth
+            and all(isinstance(layer, Layer) for layer in node)
+        )
 
     def of_layers(node: Any) -> Any:
-        if not _is_layers(block.depth, node):
+        if not is_layers(node):
             return node
-        return *node[:below], join(node[below:top]), *node[top:]
+        return Stacked(node[:below], join(node[below:top]), node[top:])
 
-    return jax.tree.map(of_layers, tree, is_leaf=partial(_is_layers, block.depth))
+    return jax.tree.map(of_layers, tree, is_leaf=is_layers)
 
 
 def unstacked(block: Block, tree: Any, part: Callable[[Layer, int], list[Layer]] = _part) -> Any:
@@ -119,20 +128,52 @@ def unstacked(block: Block, tree: Any, part: Callable[[Layer, int], list[Layer]]
       tree: from `stacked`.
       part: makes n layers of one.
     """
-    below, depth = block.below, block.depth - block.size + 1
 
-    def of_layers(node: Any) -> Any:
-        if not _is_layers(depth, node):
+    def is_stacked(node: Any) -> bool:
+        return isinstance(node, Stacked)
+
+    def of_stacked(node: Any) -> Any:
+        if not is_stacked(node):
             return node
-        return *node[:below], *part(node[below], block.size), *node[below + 1 :]
+        return *node.below, *part(node.block, block.size), *node.above
 
-    return jax.tree.map(of_layers, tree, is_leaf=partial(_is_layers, depth))
+    return jax.tree.map(of_stacked, tree, is_leaf=is_stacked)
 
 
-def _is_layers(length: int, node: Any) -> bool:
-    """Whether it is a tuple of so many layers."""
-    return (
-        type(node) is tuple
-        and len(node) == length
-        and all(isinstance(layer, Layer) for layer in node)
-    )
+def kinds_of(tree: Any) -> Any:
+    """Shape, dtype and weak type of each leaf, which may be an array, a number or those alone."""
+    return jax.eval_shape(lambda tree: tree, tree)
+
+
+def stacked_kinds(block: Block, tree: Any) -> Any:
+    """`kinds_of` a tree of layers, stacked.
+
+    Raises:
+      NotImplementedError: a stack of what belongs to the layers of the block would be another
+        thing, for it has another shape in one of them, no dtype of its own, or is a key.
+    """
+
+    def join(layers: tuple[Layer, ...]) -> Layer:
+        if any(layer != layers[0] for layer in layers):
+            raise refusal("what the optimizer keeps is not of one shape for all of these layers")
+        if any(map(_is_no_stack, jax.tree.leaves(layers[0]))):
+            raise refusal("the state of these layers has keys or weakly typed numbers in it")
+        return jax.tree.map(
+            lambda t: jax.ShapeDtypeStruct((len(layers), *t.shape), t.dtype), layers[0]
+        )
+
+    return stacked(block, kinds_of(tree), join)
+
+
+def _is_no_stack(t: jax.ShapeDtypeStruct) -> bool:
+    return t.weak_type or jnp.issubdtype(t.dtype, jax.dtypes.extended)
+
+
+def unstacked_kinds(block: Block, tree: Any) -> Any:
+    """The kinds of which `stacked_kinds` is."""
+
+    def part(layer: Layer, count: int) -> list[Layer]:
+        one = jax.tree.map(lambda t: jax.ShapeDtypeStruct(t.shape[1:], t.dtype), layer)
+        return [one] * count
+
+    return unstacked(block, tree, part)

@@ -21,24 +21,21 @@ import jax
 import numpy as np
 from jax.extend import core
 
-from ffnn_jax.deep.block import Block, stacked, unstacked
+from ffnn_jax.deep.block import Block, kinds_of, refusal, stacked, unstacked_kinds
 from ffnn_jax.deep.expressions import Source, Sources
 from ffnn_jax.gradcheck.primal import Traced, bind, opened
 from ffnn_jax.network import Layer
 from ffnn_jax.update import updated
 
 SETTINGS = ("jax_enable_x64", "jax_default_matmul_precision")  # what a trace depends on as well
-# Operations that `jax.vmap` may not take, or that draw other numbers under it.
+# Operations that `jax.vmap` may not take, or that draw other numbers or are another function of
+# their user's under it.
 UNSURE = frozenset(
     {
-        *("pure_callback", "io_callback", "ffi_call", "pallas_call"),
-        *("random_bits", "rng_bit_generator", "rng_uniform"),
+        *("pure_callback", "io_callback", "ffi_call", "pallas_call", "custom_partitioning"),
+        *("random_bits", "random_gamma", "rng_bit_generator", "rng_uniform", "custom_vmap_call"),
     }
 )
-
-
-class NotAlikeError(Exception):
-    """The optimizer cannot be run on stacked layers; says why."""
 
 
 class _AskedError(Exception):
@@ -111,46 +108,15 @@ def update_for(optimizer: Any, block: Block, params: Any, opt_state: Any, value:
     The arrays may be shapes alone. It is traced once for each optimizer and shapes.
 
     Raises:
-      NotAlikeError: there is none.
+      NotImplementedError: there is none.
     """
     leaves, tree = jax.tree.flatten((params, opt_state))
-    kinds = tuple(map(_kind, (*leaves, value)))
+    kinds = tuple(kinds_of((*leaves, value)))
     settings = tuple(getattr(jax.config, name) for name in SETTINGS)
     found = _read(optimizer, block, tree, kinds, settings)
     if isinstance(found, str):
-        raise NotAlikeError(found)
+        raise refusal(found)
     return found
-
-
-def _kind(t: Any) -> jax.ShapeDtypeStruct:
-    weak = bool(getattr(t, "weak_type", False))
-    return jax.ShapeDtypeStruct(t.shape, t.dtype, weak_type=weak)
-
-
-def stacked_kinds(block: Block, tree: Any) -> Any:
-    """The shapes of a tree of layers, stacked.
-
-    Raises:
-      NotAlikeError: what belongs to one layer of the block has another shape than for the next.
-    """
-
-    def join(layers: tuple[Layer, ...]) -> Layer:
-        first, *others = (jax.tree.map(_kind, layer) for layer in layers)
-        if any(other != first for other in others):
-            raise NotAlikeError("the optimizer's state is not of one shape for all of these layers")
-        return jax.tree.map(
-            lambda t: jax.ShapeDtypeStruct((len(layers), *t.shape), t.dtype, weak_type=t.weak_type),
-            first,
-        )
-
-    return stacked(block, tree, join)
-
-
-def _member_kinds(layer: Layer, count: int) -> list[Layer]:
-    def of_one(t: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(t.shape[1:], t.dtype, weak_type=t.weak_type)
-
-    return [jax.tree.map(of_one, layer)] * count
 
 
 @functools.lru_cache(maxsize=16)
@@ -158,14 +124,14 @@ def _read(optimizer: Any, block: Block, tree: Any, kinds: Any, settings: Any) ->
     """The update, or why there is none."""
     del settings
     *kinds, value = kinds
-    params, opt_state = unstacked(block, tree.unflatten(kinds), _member_kinds)
+    params, opt_state = unstacked_kinds(block, tree.unflatten(kinds))
     given = params, opt_state, params, value
     try:
         traced = _traced(optimizer, given)
     except _AskedError:
         return "the optimizer calls the function whose value is minimised"
     if opened(traced.jaxpr)[0].effects or traced.holds(UNSURE):
-        return "the optimizer draws random numbers, or calls what is not of JAX"
+        return "the optimizer draws random numbers, or does what `jax.vmap` may change"
     inputs, outputs = (_numbers(block, t) for t in (given, given[:2]))
     jaxpr = traced.jaxpr
     reason = _why_not(jaxpr, inputs, outputs)

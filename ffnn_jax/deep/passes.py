@@ -20,9 +20,9 @@ import jax
 
 from ffnn_jax import network, outputs, sweep
 from ffnn_jax.activations import ACTIVATIONS
-from ffnn_jax.deep.block import Block
+from ffnn_jax.deep.block import Stacked
 from ffnn_jax.dense import dense, grad_b, grad_h, grad_W
-from ffnn_jax.network import Layer, Network, Params
+from ffnn_jax.network import Layer, Network
 from ffnn_jax.sweep import Kept, h_and_derivative, hidden_of
 
 
@@ -42,61 +42,62 @@ class Passed(NamedTuple):
     above: Kept
 
 
-def forward(net: Network, block: Block, params: Params, x: jax.Array) -> Passed:
+def forward(net: Network, params: Stacked, x: jax.Array) -> Passed:
     """The forward pass of stacked parameters; x is (*batch, n_0)."""
-    lower, layers, upper = _parted(block, params)
-    below = sweep.forward(net, lower, x)
-    g = ACTIVATIONS[net.activations[block.below - 1]]
+    bottom, top = _ends(params)
+    below = sweep.forward(net, params.below, x)
+    g = ACTIVATIONS[net.activations[bottom - 1]]
 
     def up(r: jax.Array, layer: Layer) -> tuple[jax.Array, jax.Array]:
-        a = dense(*layer, hidden_of(net, block.below, r, None), net.plan.compute_dtype)
+        a = dense(*layer, hidden_of(net, bottom, r, None), net.plan.compute_dtype)
         return a if g.keep == "a" else g.value(a), r
 
-    top, of_block = jax.lax.scan(up, below[-1], layers)
-    h = hidden_of(net, block.top, top, None)
-    return Passed(below, of_block, top, sweep.forward(_above(net, block), upper, h))
+    r_top, of_block = jax.lax.scan(up, below[-1], params.block)
+    h = hidden_of(net, top, r_top, None)
+    return Passed(below, of_block, r_top, sweep.forward(_above(net, top), params.above, h))
 
 
 def loss_and_gradients(
-    net: Network, block: Block, params: Params, x: jax.Array, y: Any, weights: Any
-) -> tuple[jax.Array, Params]:
+    net: Network, params: Stacked, x: jax.Array, y: Any, weights: Any
+) -> tuple[jax.Array, Stacked]:
     """(ℒ, ∇ℒ) of checked examples at stacked parameters, the gradients stacked as they are."""
-    passed = forward(net, block, params, x)
+    passed = forward(net, params, x)
     a_L = passed.above[-1]
     value = network.batch_loss(net, a_L, y, weights)
     gradient = outputs.grad_a(net.output, network.loss_of(net), a_L, y)
-    return value, _sweep(net, block, params, x, passed, network.shares(a_L, weights) * gradient)
+    return value, _sweep(net, params, x, passed, network.shares(a_L, weights) * gradient)
 
 
 def _sweep(
-    net: Network, block: Block, params: Params, x: jax.Array, passed: Passed, grad_a: jax.Array
-) -> Params:
+    net: Network, params: Stacked, x: jax.Array, passed: Passed, grad_a: jax.Array
+) -> Stacked:
     """From ∇a_L down to ∇W_1 and ∇b_1."""
-    lower, layers, upper = _parted(block, params)
+    bottom, top = _ends(params)
     dtype = net.plan.compute_dtype
 
     def down(grad_a: jax.Array, step: tuple[Layer, jax.Array]) -> tuple[jax.Array, Layer]:
         (W, b), r = step
         grad_below = grad_h(W, r, grad_a, dtype)  # ∇h_{k−1} = W_kᵀ ∇a_k
-        h, derivative = h_and_derivative(net, block.below, r, grad_below, None)
+        h, derivative = h_and_derivative(net, bottom, r, grad_below, None)
         # ∇a_{k−1} = ∇h_{k−1} ⊙ g′(a_{k−1})
         return grad_below * derivative, Layer(grad_W(W, h, grad_a, dtype), grad_b(b, grad_a))
 
-    h = hidden_of(net, block.top, passed.top, None)
-    above = sweep.sweep(_above(net, block), upper, h, passed.above, grad_a)
-    _, derivative = h_and_derivative(net, block.top, passed.top, above.h[0], None)
-    steps = layers, passed.block
+    h = hidden_of(net, top, passed.top, None)
+    above = sweep.sweep(_above(net, top), params.above, h, passed.above, grad_a)
+    _, derivative = h_and_derivative(net, top, passed.top, above.h[0], None)
+    steps = params.block, passed.block
     grad_a, of_block = jax.lax.scan(down, above.h[0] * derivative, steps, reverse=True)
-    below = sweep.sweep(net, lower, x, passed.below, grad_a)
-    return *below.params, of_block, *above.params
+    below = sweep.sweep(net, params.below, x, passed.below, grad_a)
+    return Stacked(below.params, of_block, above.params)
 
 
-def _parted(block: Block, params: Params) -> tuple[Params, Layer, Params]:
-    """The layers below the block, those of it in one, and those above it."""
-    return params[: block.below], params[block.below], params[block.below + 1 :]
+def _ends(params: Stacked) -> tuple[int, int]:
+    """k of the layer below the block, and of the last of it."""
+    below = len(params.below)
+    return below, below + params.block.W.shape[0]
 
 
-def _above(net: Network, block: Block) -> Network:
+def _above(net: Network, top: int) -> Network:
     """The layers above the block as a network of their own."""
-    sizes, names = net.sizes[block.top :], net.activations[block.top :]
+    sizes, names = net.sizes[top:], net.activations[top:]
     return dataclasses.replace(net, sizes=sizes, activation=names, dropout=0.0)
