@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.typing import DTypeLike
 
@@ -32,7 +31,7 @@ TAKES = (
     "takes as optimizer, with learning_rates, optax.sgd or optax.adam itself or a "
     "functools.partial of one of the two"
 )
-SMALLEST = float(np.finfo(np.float32).tiny)  # what is below it may count as 0
+SMALLEST = 1e-30  # eps: XLA may divide by (1 − β₁ᵗ) eps, which is then no 0 of float32
 
 
 def epoch_of(
@@ -124,7 +123,7 @@ def _rule(name: str, make: Callable[..., Rule], function: Any, keywords: Any) ->
         if not min(added) >= 0 or not max(added) >= SMALLEST:
             return (
                 f"divides by √(v + eps_root) + eps, where v of a padded unit is 0: it takes eps or "
-                f"eps_root of at least {SMALLEST:.2g} and neither below 0, got eps={rule.eps}, "
+                f"eps_root of at least {SMALLEST} and neither below 0, got eps={rule.eps}, "
                 f"eps_root={rule.eps_root}"
             )
     return rule
