@@ -174,7 +174,8 @@ def fit(
         checkpoints of another fit.
       ProcessError: the processes of the mesh differ, in what they are given or in what the
         optimizer and the objective do, or one has ended.
-      NotImplementedError: the plan asks for scan_layers, and something is in its way.
+      NotImplementedError: the plan asks for scan_layers or for a kernel, and something is in its
+        way.
       CheckpointError: another training holds the folder, or no checkpoint in it verifies.
       OSError: a checkpoint cannot be written.
       Preempted: SIGTERM came, and the state is saved; a SystemExit with status 0, so code after
@@ -228,6 +229,7 @@ def fit(
             values={"state": state},
         )
     recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x)
+    recipe.check_kernels(net, dtype)
     block = recipe.block(
         net, lambda: state or jax.eval_shape(functools.partial(init_state, net, optimizer), key)
     )

@@ -12,6 +12,7 @@ from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
 from ffnn_jax.deep.block import Block
 from ffnn_jax.deep.choice import chosen
+from ffnn_jax.kernels import narrow
 from ffnn_jax.network import Network, Params
 from ffnn_jax.sharding.examples import Split, split_of
 from ffnn_jax.sharding.placement import Layout, check_batches
@@ -54,6 +55,20 @@ class Recipe(NamedTuple):
     accumulate: int = 1
     layout: Layout | None = None
     split: Split | None = None
+
+    def check_kernels(self, net: Network, dtype: Any) -> None:
+        """The kernels of the sweep, where the plan asks for them, take this training of `loss`.
+
+        Args:
+          net: the network.
+          dtype: of the parameters.
+
+        Raises:
+          NotImplementedError: they do not.
+        """
+        if self.objective is loss:
+            on_mesh = self.layout is not None and self.layout.mesh.size > 1
+            narrow.check_asked(net, dtype, on_mesh=on_mesh)
 
     def block(
         self,

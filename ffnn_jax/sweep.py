@@ -45,8 +45,7 @@ def forward(net: Network, params: Params, x: jax.Array, key: jax.Array | None = 
     those, and keeps the last of them too.
     """
     kernel, reference = partial(narrow.forward, net), partial(_layer_by_layer, net, key)
-    run = narrow.chosen("narrow_mlp", net, params, x, key, kernel=kernel, reference=reference)
-    return run(params, x)
+    return narrow.computed("narrow_mlp", net, (params, x), key, kernel=kernel, reference=reference)
 
 
 def last_a(net: Network, params: Params, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
@@ -56,8 +55,9 @@ def last_a(net: Network, params: Params, x: jax.Array, key: jax.Array | None = N
         return _layer_by_layer(net, key, params, x)[-1]
 
     kernel = partial(narrow.last_a, net)
-    run = narrow.chosen("narrow_forward", net, params, x, key, kernel=kernel, reference=reference)
-    return run(params, x)
+    return narrow.computed(
+        "narrow_forward", net, (params, x), key, kernel=kernel, reference=reference
+    )
 
 
 def _layer_by_layer(net: Network, key: jax.Array | None, params: Params, x: jax.Array) -> Kept:
@@ -102,8 +102,8 @@ def sweep(
 
     """
     kernel, reference = partial(_by_kernel, net), partial(_down, net, key)
-    run = narrow.chosen("narrow_mlp", net, params, x, key, kernel=kernel, reference=reference)
-    return run(params, x, kept, grad_a)
+    arrays = params, x, kept, grad_a
+    return narrow.computed("narrow_mlp", net, arrays, key, kernel=kernel, reference=reference)
 
 
 def _down(

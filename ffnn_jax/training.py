@@ -207,7 +207,8 @@ def train_epoch(
     Raises:
       TypeError, ValueError: as `loss`, or a batch_size that is no int from 1 to N, or accumulate
         that does not divide it; mesh and placement as for `fit`.
-      NotImplementedError: the plan asks for scan_layers, and something is in its way.
+      NotImplementedError: the plan asks for scan_layers or for a kernel, and something is in its
+        way.
       ProcessError: the processes of the mesh differ in what they give.
     """
     check_state(net, optimizer, state)
@@ -220,6 +221,7 @@ def train_epoch(
         agree_on("train_epoch", net, layout, arrays, dtypes=dtypes, **given)
     recipe = recipe_on(layout, net, optimizer, batch_size, objective, accumulate, x)
     dtype = state.params[0].W.dtype
+    recipe.check_kernels(net, dtype)
     block = recipe.block(net, lambda: state, (x, y, weights))
     if layout is None:
         _, x, y, weights = network.as_examples(net, state.params, x, y, weights)

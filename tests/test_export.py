@@ -1,5 +1,8 @@
 """Exported programs: the values are ours, and so is the derivative, read back by JAX alone."""
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,6 +86,17 @@ def test_a_fixed_batch(tmp_path):
     ours = ffnn.gradients(NET, point.params, point.x, point.y)[1].params
     assert_close(grads, plain(ours), 2e-6)
     assert interop.export_apply(NET, point.params, batch=2).in_avals[0].shape == (2, 5)
+
+
+def test_a_program_is_that_of_xla():
+    """Whatever the plan asks for here: a kernel is for one kind of device."""
+    net = dataclasses.replace(NET, plan=ffnn.Plan(implementation="pallas"))
+    params = examples(net).params
+    for batch in (None, 7):
+        options: Any = {"batch": batch, "platforms": ("cpu", "cuda")}
+        asked, by_xla = (interop.export_apply(n, params, **options) for n in (net, NET))
+        assert asked.mlir_module() == by_xla.mlir_module()
+        assert interop.export_loss(net, **options).platforms == ("cpu", "cuda")
 
 
 def test_for_machines_that_are_not_here():

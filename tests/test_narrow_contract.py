@@ -12,7 +12,7 @@ from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 from jax.sharding import PartitionSpec as P
 
 import ffnn_jax as ffnn
-from ffnn_jax import backprop, sweep
+from ffnn_jax import backprop, fitting, sweep, training
 from ffnn_jax.kernels import measured
 from ffnn_jax.per_example import per_example_gradient_norms
 from ffnn_jax.saliency import input_gradients
@@ -76,7 +76,7 @@ def test_float64_is_refused(x64):
 def test_precisions_that_are_refused():
     net = of_sizes(5, 65, 4)
     point = examples(net)
-    for precision, reason in (("highest", "full float32"), ("BF16_BF16_F32", "by name")):
+    for precision, reason in (("highest", "full float32"), ("TF32_TF32_F32", "'TF32_TF32_F32'")):
         with (
             jax.default_matmul_precision(precision),
             pytest.raises(NotImplementedError, match=reason),
@@ -105,6 +105,34 @@ def test_a_mesh_is_refused(kind):
     )  # fmt: skip
     with pytest.raises(NotImplementedError, match="on one device"):
         jax.eval_shape(split, x)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+@pytest.mark.parametrize("which", ["y", "weights"])
+def test_a_mesh_that_only_the_loss_meets_is_refused(kind, which):
+    mesh = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2], axis_types=(kind,))
+    point = examples(NET, classes=True)
+    given = {"y": point.y, "weights": point.weights}
+    given[which] = jax.device_put(given[which], jax.NamedSharding(mesh, P("data")))
+    with pytest.raises(NotImplementedError, match="on one device"):
+        jax.eval_shape(lambda p, given: ffnn.gradients(NET, p, point.x, **given), *point[:1], given)
+
+
+def test_training_is_refused_before_anything_is_compiled(monkeypatch):
+    monkeypatch.setattr(fitting, "_programs", lambda options: (None, None))
+    monkeypatch.setattr(training, "compiled_epoch", None)
+    key, optimizer = jax.random.key(0), optax.sgd(0.1)
+    for net, reason in (
+        (of_sizes(5, 200, 4), "up to 128"),
+        (of_sizes(5, 8, 4, dropout=0.1), "drop"),
+    ):
+        point = examples(net, classes=True)
+        reason = f"the kernel narrow_mlp .*{reason}.*; use implementation='xla'"
+        state = ffnn.init_state(net, optimizer, key, params=point.params)
+        with pytest.raises(NotImplementedError, match=reason):
+            ffnn.fit(net, point[1:3], state=state, optimizer=optimizer, batch_size=2, epochs=1)
+        with pytest.raises(NotImplementedError, match=reason):
+            ffnn.train_epoch(net, optimizer, state, *point[1:3], batch_size=2)
 
 
 def test_training_on_a_mesh_is_refused():
@@ -145,7 +173,7 @@ def test_a_second_derivative_says_what_it_needs():
 
     for fn in (jax.hessian(loss), jax.grad(length), rule, jax.grad(shown)):
         with pytest.raises(
-            NotImplementedError, match="second derivative; use implementation='xla'"
+            NotImplementedError, match="second derivative of the network needs implementation='xla'"
         ):
             jax.eval_shape(fn, point.params)
 
@@ -183,7 +211,7 @@ def test_without_a_measurement_nothing_changes(platform, monkeypatch):
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend:DeprecationWarning")
 def test_with_a_measurement_cuda_has_the_kernels_and_a_cpu_none(monkeypatch):
     args = examples(NET, classes=True)[:3]
-    xla, chosen = (value_and_grad(planned(wish)) for wish in ("xla", None))
+    xla, chosen, by_one = (value_and_grad(planned(wish)) for wish in ("xla", None, None))
     on_cpu = lowered(xla, *args, platform="cpu")
     asked = []
 
@@ -192,8 +220,10 @@ def test_with_a_measurement_cuda_has_the_kernels_and_a_cpu_none(monkeypatch):
         return True
 
     monkeypatch.setattr(measured, "wins", wins)
-    assert lowered(chosen, *args).count("xla.gpu.triton") == 3
-    text = lowered(chosen, *args, platform="cpu")
+    assert "triton" not in lowered(chosen, *args)  # of several devices, which may be a mesh
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    assert lowered(by_one, *args).count("xla.gpu.triton") == 3
+    text = lowered(by_one, *args, platform="cpu")
     assert {*asked} == {("narrow_forward", 6), ("narrow_mlp", 6)}
     assert text.count("dot_general") == on_cpu.count("dot_general")
     assert "while" not in text  # as an interpreted kernel has
@@ -260,3 +290,16 @@ def test_a_step_of_training():
         for net in (NET, planned("xla"))
     )
     assert_close(found.params, expected.params, 1e-6)
+
+
+def test_the_checker_needs_a_reference_and_says_so():
+    point = examples(NET, classes=True)
+    options = {"argnums": 1, "transforms": ()}
+    report = ffnn.check_gradients(ffnn.loss, (NET, *point[:3]), **options)
+    said = " ".join(str(report).split())
+    assert report.ok is None
+    assert "which has pallas_call; differences do not settle; pass reference=" in said
+    against = ffnn.check_gradients(
+        ffnn.loss, (NET, *point[:3]), reference=ffnn.loss_autodiff, **options
+    )
+    assert against.ok is True

@@ -193,3 +193,18 @@ def test_rules_of_jax_are_listed_and_not_judged():
     assert (relu.ok, relu.calls, relu.reports) == (None, 1, ())
     assert "functions.py:" in relu.location
     assert "relu  JAX's own" in str(report)
+
+
+def test_a_rule_that_says_it_has_no_derivative_is_not_wrong():
+    @jax.custom_jvp
+    def rounded(x):
+        return jnp.round(x)
+
+    @rounded.defjvp
+    def _(primals, tangents):
+        raise NotImplementedError("rounded has none; use x")
+
+    report = ffnn.check_rules(jax.jit(rounded), (X,))
+    (rule,) = report.rules
+    assert (report.ok, rule.ok) == (True, None)
+    assert str(report).count("NotImplementedError: rounded has none; use x") == 1

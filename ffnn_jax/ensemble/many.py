@@ -40,7 +40,7 @@ from ffnn_jax.ensemble.inputs import (
     x_of_one,
 )
 from ffnn_jax.ensemble.members import compiled_many, group_size_for, start_many
-from ffnn_jax.ensemble.population import check_taken
+from ffnn_jax.ensemble.population import check_asked
 from ffnn_jax.epochs import Data, Row, Run, drive
 from ffnn_jax.fitting import Fit, check_not_traced, check_stopping
 from ffnn_jax.history import History, history_of
@@ -199,7 +199,7 @@ def fit_many(
     recipe = check_recipe(net, optimizer, batch_size, objective, accumulate, x_of_one(x))
     check_not_asked(net, "fit_many")
     recipe = on_rows(layout, recipe, x_of_one(x).shape[0])
-    check_taken(net, recipe, rates is not None)
+    check_asked(net, recipe, rates is not None)
     if validation is not None:
         validation = check_data("validation", net, validation, validation_weights, members)
     elif validation_weights is not None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.typing import DTypeLike
 
@@ -20,7 +19,7 @@ from ffnn_jax.backprop import loss
 from ffnn_jax.batches import shuffled
 from ffnn_jax.epochs import Epoch
 from ffnn_jax.kernels import population, population_limits
-from ffnn_jax.kernels.choice import chosen
+from ffnn_jax.kernels.choice import check_taken, chosen
 from ffnn_jax.kernels.measured import wins
 from ffnn_jax.kernels.updates import SGD, Adam, Moments, Rule
 from ffnn_jax.network import Network
@@ -28,7 +27,11 @@ from ffnn_jax.recipe import Recipe, TrainState
 from ffnn_jax.training import scan_epoch
 
 NAME = "population"
-HOW = "pass optax.sgd, optax.adam or functools.partial(optax.sgd, momentum=0.9) with learning_rates"
+TAKES = (
+    "takes as optimizer, with learning_rates, optax.sgd or optax.adam itself or a "
+    "functools.partial of one of the two"
+)
+SMALLEST = 1e-30  # eps: XLA may divide by (1 − β₁ᵗ) eps, which is then no 0 of float32
 
 
 def epoch_of(
@@ -60,11 +63,10 @@ def epoch_of(
     return chosen(net.plan.implementation, NAME, kernel, reference, reason=reason, wins=won)
 
 
-def check_taken(net: Network, recipe: Recipe, rated: bool) -> None:
+def check_asked(net: Network, recipe: Recipe, rated: bool) -> None:
     """Refuses what the kernel does not take where it is asked for, before anything is compiled."""
     if net.plan.implementation == "pallas":
-        reason = reason_against(net, recipe, rated, jnp.float32)
-        chosen("pallas", NAME, scan_epoch, scan_epoch, reason=reason, wins=False)
+        check_taken(NAME, reason_against(net, recipe, rated, jnp.float32))
 
 
 # What it takes -----------------------------------------------------------------------------------
@@ -90,7 +92,7 @@ def reason_against(net: Network, recipe: Recipe, rated: bool, dtype: DTypeLike) 
 def rule_of(optimizer: Any, rated: bool) -> Rule | str:
     """The rule of an optimizer that is a function of the rate, or why there is none."""
     if not rated:
-        return f"cannot tell what an optax optimizer computes: {HOW}"
+        return f"{TAKES}, got one without learning_rates"
     keywords: dict[str, Any] = {}
     if isinstance(optimizer, functools.partial):
         if optimizer.args:
@@ -100,7 +102,7 @@ def rule_of(optimizer: Any, rated: bool) -> Rule | str:
         return _rule("optax.sgd", SGD, optimizer, keywords)
     if optimizer is optax.adam:
         return _rule("optax.adam", Adam, optimizer, keywords)
-    return f"does not know the optimizer {optimizer!r}: {HOW}"
+    return f"{TAKES}, got {optimizer!r}"
 
 
 def _rule(name: str, make: Callable[..., Rule], function: Any, keywords: Any) -> Rule | str:
@@ -112,11 +114,20 @@ def _rule(name: str, make: Callable[..., Rule], function: Any, keywords: Any) ->
         if key in known and isinstance(value, float | int):
             taken[key] = bool(value) if key == "nesterov" else float(value)
         elif not unset:
-            expected = "a Python number" if key in known else "its default"
+            expected = "its default"
+            if key in known:
+                switch = isinstance(known[key].default, bool)
+                expected = "True or False" if switch else "a Python number"
             return f"takes {name} with {key} {expected}, got {key}={value!r}"
     rule = make(**taken)
-    if isinstance(rule, Adam) and not np.sqrt(np.float32(rule.eps_root)) + np.float32(rule.eps) > 0:
-        return f"divides by √v + eps, and v of a padded unit is 0: got eps={rule.eps}"
+    if isinstance(rule, Adam):
+        added = rule.eps, rule.eps_root
+        if not min(added) >= 0 or not max(added) >= SMALLEST:
+            return (
+                f"divides by √(v + eps_root) + eps, where v of a padded unit is 0: it takes eps or "
+                f"eps_root of at least {SMALLEST} and neither below 0, got eps={rule.eps}, "
+                f"eps_root={rule.eps_root}"
+            )
     return rule
 
 

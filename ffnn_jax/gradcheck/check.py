@@ -48,7 +48,9 @@ def check_gradients(
       args: the arguments, a tuple. Leaves that are no floating arrays are passed through.
       argnums: which arguments to check; None: all that have a floating leaf.
       reference: a function of the same arguments and outputs that JAX differentiates correctly.
-        None: fn itself, its custom rules taken away. Not together with a function as deliberate.
+        None: fn itself, its custom rules taken away; that has no derivative where it computes by a
+        kernel, so for `loss` with `Plan(implementation="pallas")` it takes `loss_autodiff`. Not
+        together with a function as deliberate.
       transforms: under which transforms to try a rule that is right alone, of `TRANSFORMS`;
         None: all; (): none.
       deliberate: a gradient that is meant to differ from that of fn (straight-through, clipped,

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ffnn_jax.gradcheck.draw import Draw, error, fits, rms
+from ffnn_jax.gradcheck.primal import OPAQUE
 from ffnn_jax.gradcheck.settling import Settling, Verdict
 from ffnn_jax.gradcheck.voices import Voice, Voices
 
@@ -50,7 +51,11 @@ class Judge:
 
     def _verdict(self, i: int) -> Verdict:
         if not self._errors:
-            return self._differences.alone(i, "autodiff cannot differentiate the function")
+            why = "autodiff cannot differentiate the function"
+            plain = self.voices.plain
+            opaque = [name for name in sorted(OPAQUE) if plain.holds(frozenset({name}))]
+            why += f", which has {' and '.join(opaque)}" * bool(opaque)
+            return self._differences.alone(i, why)
         if not np.all(np.isfinite(self.draws[0].true(i))):
             return self._differences.alone(i, "autodiff of the function is not finite here")
         errors = self._errors[i]

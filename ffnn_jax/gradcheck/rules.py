@@ -39,7 +39,8 @@ class RuleReport(NamedTuple):
       calls: how often it was called while the function ran.
       ok: whether it is right at the inputs it was called with; None where it was not checked.
       reports: the `Report` of each point that it was checked at.
-      reason: why it was not checked, or "".
+      reason: why it was not checked, or ""; a rule that raises NotImplementedError says itself
+        that there is no derivative.
       findings: what goes wrong at hard inputs, where they were asked for.
     """
 
@@ -81,7 +82,7 @@ class RulesReport(NamedTuple):
             verdict = "JAX's own" if rule.reason == JAX_OWN else verdict
             lines.append(f"{rule.name:{width}}  {verdict:9}  {rule.calls:6}  {rule.location}")
             if rule.reason not in ("", JAX_OWN):
-                lines.append(f"    {rule.reason}")
+                lines.extend(wrapped(rule.reason))
             for report in rule.reports:
                 for leaf in (*report.leaves, *report.values):
                     if leaf.ok is not True:
@@ -249,7 +250,11 @@ def _check(notes: list["_Note"], hard: bool, deliberate: Sequence[str]) -> RuleR
             call = functools.partial(_call, note.rule, kwargs)
             argnums = [i for i in range(len(args)) if i not in _static(note.rule)]
             try:
-                reports.append(check_gradients(call, args, argnums=argnums, transforms=()))
+                report = check_gradients(call, args, argnums=argnums, transforms=())
+                if refused := _refusal(report):
+                    reason = refused
+                    continue
+                reports.append(report)
                 if hard and not findings:
                     findings.extend(_at_hard_inputs(call, Point.of(args, argnums)))
             except Exception as error:  # a rule that cannot stand alone is no fault of its own
@@ -260,6 +265,12 @@ def _check(notes: list["_Note"], hard: bool, deliberate: Sequence[str]) -> RuleR
     ok = False if False in verdicts else True if True in verdicts else None
     reason = "" if reports else reason
     return RuleReport(name, location, calls, ok, tuple(reports), reason, tuple(findings))
+
+
+def _refusal(report: Report) -> str:
+    """What a rule raises that says it has no derivative: so it has no wrong one; or ""."""
+    said = [leaf.diagnosis.message for leaf in report.leaves if leaf.diagnosis is not None]
+    return next((text for text in said if text.startswith(NotImplementedError.__name__)), "")
 
 
 def _at_hard_inputs(call: Callable[..., Any], point: Point) -> tuple[Finding, ...]:

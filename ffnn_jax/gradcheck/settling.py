@@ -19,7 +19,7 @@ from ffnn_jax.gradcheck.voices import Voices
 ENTRIES = 24  # so many entries are settled by differences one by one
 DIRECTIONS = 4  # and beyond that so many random directions
 SMALL = 64  # a leaf of so many entries is differenced whole where autodiff cannot go
-UNSETTLED = "differences do not settle; pass reference="
+UNSETTLED = "differences do not settle; pass reference=, the same in what JAX differentiates"
 ROUNDED = 64.0  # so many roundings are allowed to a rule that cannot be run in float64
 
 

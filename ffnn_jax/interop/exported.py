@@ -1,5 +1,8 @@
 """A network as a StableHLO program (`jax.export`): JAX alone runs it, without this library.
 
+Products and sums in it are XLA's, whatever `Plan(implementation=…)` says: a kernel is for CUDA
+alone, and whether one is taken would hang on the machine that exports.
+
 The batch stays a symbol, b, so one program takes any number of examples. Its derivative is in the
 file too, and it is the hand-written sweep: `jax.grad` through the loaded program runs what
 `jax.grad` runs here.
@@ -8,6 +11,7 @@ JAX reads the programs of earlier versions for half a year. A program for one nu
 may be read by an earlier version as well; with a symbol in it jax 0.10 reads none of jax 0.12.
 """
 
+import dataclasses
 import itertools
 import os
 import pathlib
@@ -66,6 +70,8 @@ def export_apply(
     network.check_network(net)
     dtype = checks.check_params(net.sizes, params)
 
+    net = _by_xla(net)
+
     def apply(x):
         return backprop.apply(net, params, x)
 
@@ -104,6 +110,8 @@ def export_loss(
     dtype = checks.check_float_dtype("dtype", dtype)
     if classes is None:
         classes = net.loss == "cross_entropy"
+
+    net = _by_xla(net)
 
     def loss(params, x, y):
         return backprop.loss(net, tuple(Layer(W, b) for W, b in params), x, y)
@@ -155,6 +163,11 @@ def load_exported(path: str | os.PathLike) -> jax.export.Exported:
     except Exception as error:  # flatbuffers has no error of its own for bytes that are none
         reason = str(error) or type(error).__name__
         raise ExportedError(f"{path}: no exported program, or a torn one: {reason}") from None
+
+
+def _by_xla(net: Network) -> Network:
+    """The network, computed by the reference of each kernel."""
+    return dataclasses.replace(net, plan=dataclasses.replace(net.plan, implementation="xla"))
 
 
 def _batch(batch: int | None) -> Any:

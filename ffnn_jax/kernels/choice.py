@@ -38,10 +38,7 @@ def chosen(
         returned is differentiated.
     """
     if implementation == "pallas":
-        if reason is not None:
-            raise NotImplementedError(
-                f"implementation='pallas': the kernel {name} {reason}; use implementation='xla'"
-            )
+        check_taken(name, reason)
         return _with_derivative(kernel, partial(_none, name))
     if implementation == "xla" or reason is not None or not wins:
         return reference
@@ -51,6 +48,18 @@ def chosen(
         return jax.lax.platform_dependent(*arrays, cuda=kernel, default=reference)
 
     return by_platform
+
+
+def check_taken(name: str, reason: str | None) -> None:
+    """Refuses what the kernel of this name, which was asked for, does not take.
+
+    Raises:
+      NotImplementedError: there is a reason.
+    """
+    if reason is not None:
+        raise NotImplementedError(
+            f"implementation='pallas': the kernel {name} {reason}; use implementation='xla'"
+        )
 
 
 def _with_derivative(kernel: Callable[..., Any], jvp: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,6 +72,6 @@ def _with_derivative(kernel: Callable[..., Any], jvp: Callable[..., Any]) -> Cal
 def _none(name: str, primals: Any, tangents: Any) -> Any:
     """The derivative of a kernel that was asked for: there is none."""
     raise NotImplementedError(
-        f"implementation='pallas': the kernel {name} cannot be differentiated: where the kernel is "
-        "the gradient's that is a second derivative; use implementation='xla'"
+        f"implementation='pallas': the kernel {name} has no derivative; a second derivative of the "
+        "network needs implementation='xla'"
     )

@@ -31,44 +31,64 @@ WIDEST = 128
 WIDEST_IN_FULL = 64  # of float32 under jax.default_matmul_precision("highest"): more spills
 DEEPEST = 8  # hidden layers
 DTYPES = ("float32", "bfloat16", "float16")
-FULL = ("highest", "float32")  # values of jax.default_matmul_precision
-TF32 = (None, "default", "high", "fastest", "bfloat16", "tensorfloat32")
 
 
 # The choice --------------------------------------------------------------------------------------
 
 
-def chosen(
+def computed(
     name: str,
     net: Network,
-    params: Params,
-    x: jax.Array,
+    arrays: tuple[Any, ...],
     key: jax.Array | None,
     *,
     kernel: Callable[..., Any],
     reference: Callable[..., Any],
-) -> Callable[..., Any]:
-    """The kernel of this name or its reference, as the plan has it: see `choice.chosen`."""
-    reason = why_not(net, params, x, key)
-    wins = reason is None and measured.wins(name, net, x.dtype, math.prod(x.shape[:-1]))
+) -> Any:
+    """What the kernel of this name or its reference makes of the arrays: see `choice.chosen`.
+
+    Under jit a mesh of Auto axes that comes from `in_shardings` cannot be seen, so a kernel that
+    nobody asked for is taken in a process with one device only.
+
+    Args:
+      name: of the kernel.
+      net: the network.
+      arrays: the arguments of both, (params, x, …).
+      key: that of dropout.
+      kernel, reference: as for `choice.chosen`.
+    """
+    reason, x = why_not(net, arrays, key), arrays[1]
+    wins = (
+        reason is None
+        and measured.wins(name, net, x.dtype, math.prod(x.shape[:-1]))
+        and jax.device_count() == 1
+    )
     asked = net.plan.implementation
-    return choice.chosen(asked, name, kernel, reference, reason=reason, wins=wins)
+    return choice.chosen(asked, name, kernel, reference, reason=reason, wins=wins)(*arrays)
 
 
-def why_not(net: Network, params: Params, x: jax.Array, key: jax.Array | None) -> str | None:
-    """Why the kernels do not take these arguments; None where they do."""
-    if not params:  # those before the last layer of a network that has no other
+def check_asked(net: Network, dtype: DTypeLike, *, on_mesh: bool) -> None:
+    """Refuses to train a network by a kernel that does not take it, before anything is compiled."""
+    if net.plan.implementation == "pallas":
+        reason = _why_not_the_network(net, dtype) or _why_not_here(any(net.dropouts), on_mesh)
+        choice.check_taken("narrow_mlp", reason)
+
+
+def why_not(net: Network, arrays: tuple[Any, ...], key: jax.Array | None) -> str | None:
+    """Why the kernels do not take these arguments, (params, x, …); None where they do."""
+    params, x, *_ = arrays
+    if not params:  # those below the last layer of a network that has no other
         return f"takes 1 to {DEEPEST} hidden layers, not 0"
     reason = _why_not_the_network(net, params[0].W.dtype)
-    if reason is not None:
-        return reason
-    if key is not None:
+    if reason is None and not all(isinstance(n, int) for n in x.shape):
+        reason = f"takes a batch of a known size, not {x.shape[:-1]}"
+    return reason or _why_not_here(key is not None, _on_several_devices(arrays))
+
+
+def _why_not_here(dropout: bool, on_mesh: bool) -> str | None:
+    if dropout:
         return "knows no dropout"
-    if not all(isinstance(n, int) for n in x.shape):
-        return f"takes a batch of a known size, not {x.shape[:-1]}"
-    if _on_several_devices((params, x)):
-        return "runs on one device, and here is a mesh"
-    return None
+    return "runs on one device, and here is a mesh" if on_mesh else None
 
 
 def _why_not_the_network(net: Network, dtype: DTypeLike) -> str | None:
@@ -81,9 +101,9 @@ def _why_not_the_network(net: Network, dtype: DTypeLike) -> str | None:
         return f"takes 1 to {DEEPEST} hidden layers, not {hidden}"
     if widest > WIDEST:
         return f"takes layers, inputs and outputs of up to {WIDEST}, not {widest}"
-    if in_full() is None:
-        return "takes no algorithm of products by name, as jax.default_matmul_precision has it"
-    if in_full() and of_products == "float32" and widest > WIDEST_IN_FULL:
+    if tiles.why_not_the_precision():
+        return tiles.why_not_the_precision()
+    if tiles.in_full() and of_products == "float32" and widest > WIDEST_IN_FULL:
         return f"takes up to {WIDEST_IN_FULL} in full float32 precision, not {widest}"
     if net.plan.keep_every != 1:
         return f"keeps every layer, not one in {net.plan.keep_every}"
@@ -148,7 +168,7 @@ def tiling(net: Network, rows: int, dtype: DTypeLike) -> tuple[int, int]:
     tile is small. It is as large as ptxas finds registers for (`scripts/compile-for-hopper`).
     """
     wide, kinds = max(net.sizes) > tiles.SIDES[-1], (jnp.dtype(dtype).name, factors(net, dtype))
-    if "float32" in kinds and (wide or in_full()):
+    if "float32" in kinds and (wide or tiles.in_full()):
         tile, warps = 16, 8
     else:
         tile, warps = (32, 8) if wide else (64, 4)
@@ -158,12 +178,6 @@ def tiling(net: Network, rows: int, dtype: DTypeLike) -> tuple[int, int]:
 def factors(net: Network, dtype: DTypeLike) -> str:
     """The dtype of the factors of each product, for parameters of that dtype."""
     return str(net.plan.compute_dtype or jnp.dtype(dtype).name)
-
-
-def in_full() -> bool | None:
-    """Whether float32 factors are to be multiplied as float32, not as TF32; None: an algorithm."""
-    asked = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009
-    return asked in FULL if asked in (*FULL, *TF32) else None
 
 
 def _rows(t: jax.Array) -> jax.Array:

@@ -7,22 +7,20 @@ classes too. Nothing spills; what is absent spilled, or was not tried. A product
 compiled to other instructions than one of TF32, and to other needs.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from ffnn_jax.kernels import tiles
 from ffnn_jax.kernels.population import SIDES
 from ffnn_jax.kernels.updates import Rule
 from ffnn_jax.network import Network
 
 WIDEST = LARGEST_BATCH = SIDES[-1]
 ACTIVATIONS = ("relu", "tanh")
+REMEMBERED = ("sgd without momentum", "sgd with momentum", "adam")  # of 0, 1 and 2 moments
 PAIRS = (("softmax", "cross_entropy"), ("linear", "squared_error"))
-# What Triton makes of JAX's names of the precision of a product of float32
-TF32 = (None, "default", "high", "bfloat16", "tensorfloat32", "TF32_TF32_F32")
-FULL = ("highest", "float32", "F32_F32_F32")
 
 
 class Row(NamedTuple):
@@ -55,10 +53,9 @@ TABLE = (
 
 def tile_of(net: Network, rule: Rule) -> tuple[int, int] | None:
     """(columns of a tile, warps) of the first row with room for the network, or None."""
-    full = _precision() in FULL
     for row in TABLE:
         fits = row.columns >= max(net.sizes) and net.depth in row.layers[rule.moments]
-        if row.full == full and fits:
+        if row.full == tiles.in_full() and fits:
             return row.columns, row.warps
     return None
 
@@ -79,7 +76,7 @@ def reason_against(net: Network, rule: Rule, batch_size: int, dtype: DTypeLike) 
         return f"takes {pairs}, got {net.output} with {net.loss}"
     if any(net.dropouts):
         return f"leaves no unit out, got dropout={net.dropout}"
-    return _reason_of_plan(net) or _reason_of_size(net, rule)
+    return _reason_of_plan(net) or tiles.why_not_the_precision() or _reason_of_size(net, rule)
 
 
 def _reason_of_plan(net: Network) -> str | None:
@@ -94,17 +91,10 @@ def _reason_of_plan(net: Network) -> str | None:
 
 
 def _reason_of_size(net: Network, rule: Rule) -> str | None:
-    if _precision() not in (*TF32, *FULL):
-        return f"has products of TF32 or full float32, got the precision {_precision()!r}"
     if tile_of(net, rule) is not None:
         return None
+    products = "full float32" if tiles.in_full() else "TF32"
     return (
-        f"does not fit on the chip: {net.depth} layers, the widest {max(net.sizes)}, with {rule} "
-        f"and the precision {_precision() or 'default'!r} of products"
+        f"would need more registers than there are, got {net.depth} layer{'s' * (net.depth > 1)}, "
+        f"the widest of {max(net.sizes)} units, {REMEMBERED[rule.moments]}, products of {products}"
     )
-
-
-def _precision() -> str | None:
-    """JAX's setting, as it is where the kernel is traced."""
-    config: Any = jax.config  # whose settings have no types
-    return config.jax_default_matmul_precision

@@ -8,6 +8,8 @@ always in float32. How float32 factors are multiplied on a GPU is JAX's own sett
 `jax.default_matmul_precision`, as it is for XLA: "highest" is full float32, the default TF32.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -16,6 +18,27 @@ from ffnn_jax.activations import Activation
 from ffnn_jax.tiny import Contract
 
 SIDES = (16, 32, 64)  # of a block: a product on a GPU wants at least 16; 128 take all registers
+# What Triton makes of the values of jax.default_matmul_precision, for factors of float32
+FULL = ("highest", "float32")
+TF32 = (None, "default", "high", "bfloat16", "tensorfloat32")
+
+
+def in_full() -> bool:
+    """Whether a product of float32 is to be of full float32, not of TF32, where it is traced."""
+    return _precision() in FULL
+
+
+def why_not_the_precision() -> str | None:
+    """Why no kernel takes JAX's setting of precision, to go after its name; None where all do."""
+    asked = _precision()
+    if asked in (*FULL, *TF32):
+        return None
+    return f"has products of TF32 or of full float32, got jax.default_matmul_precision({asked!r})"
+
+
+def _precision() -> str | None:
+    config: Any = jax.config  # whose settings have no types
+    return config.jax_default_matmul_precision
 
 
 def cuts(n: int) -> list[tuple[int, int]]:

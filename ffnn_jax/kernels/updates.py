@@ -84,7 +84,7 @@ class Adam:
         cancellation, so another power function would give another v̂.
         """
         t = count + 1 + jnp.arange(steps, dtype=count.dtype)
-        return 1 - self.b1**t, 1 - self.b2**t
+        return tuple((1 - b**t).astype(jnp.float32) for b in (self.b1, self.b2))
 
     def step(
         self, rate: jax.Array, corrections: Any, params: Any, grads: Any, moments: Any
