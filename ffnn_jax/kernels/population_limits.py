@@ -1,9 +1,9 @@
 """What the kernel `population` takes, and the tile that it is compiled for.
 
 All that a network carries from step to step lies in registers: the parameters, and the moments of
-the optimizer. The rows of the table were compiled for an H100 (sm_90a, ptxas of CUDA 13): for
-batches of 16, 32 and 64 with tanh, distributions and weights, for those of 16 and 64 with relu and
-classes too. Nothing spills; what is absent spilled, or was not tried. A product of full float32 is
+the optimizer. The table was compiled for an H100 (sm_90a, ptxas of CUDA 13), for batches of 16, 32
+and 64, by `scripts/compile-for-hopper`: nothing spills. What is absent spilled, or was not tried.
+More warps are not always better: with fewer each has more registers. A product of full float32 is
 compiled to other instructions than one of TF32, and to other needs.
 """
 
@@ -29,40 +29,36 @@ class Row(NamedTuple):
     Attributes:
       columns: of a tile.
       full: whether the products are of full float32, or of TF32.
-      layers: how many layers may there be with 0, with 1 and with 2 moments.
-      warps: of the program.
+      warps: with 0, with 1 and with 2 moments: of the program for 1, 2, … layers; 0: none fits.
     """
 
     columns: int
     full: bool
-    layers: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
-    warps: int
+    warps: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 
-# Where fewer layers are absent and more are there, ptxas spills a few bytes to have more programs
-# side by side.
 TABLE = (
-    Row(16, False, ((1, 2, 3), (1, 2), (1, 2)), 1),
-    Row(32, False, ((2,), (), ()), 4),
-    Row(64, False, ((1, 2, 3, 4), (1, 2, 3), (1, 2)), 8),
-    Row(16, True, ((1, 2, 3, 4), (1, 2, 3, 4), (4,)), 2),
-    Row(32, True, ((1, 4), (1, 2), (2, 3)), 4),
-    Row(64, True, ((1, 3), (1, 2), ()), 8),
+    Row(16, False, ((1, 1, 1), (1, 1), (1, 1))),
+    Row(32, False, ((0, 4), (), ())),
+    Row(64, False, ((8, 8, 8, 8), (8, 8, 8), (8, 8))),
+    Row(16, True, ((2, 2, 2, 2), (2, 2, 2, 2), (1, 1, 1, 2))),
+    Row(32, True, ((4, 8, 2, 4), (8, 8), (2, 8, 4))),
+    Row(64, True, ((8,), (8, 8), ())),
 )
 
 
 def tile_of(net: Network, rule: Rule) -> tuple[int, int] | None:
     """(columns of a tile, warps) of the first row with room for the network, or None."""
     for row in TABLE:
-        fits = row.columns >= max(net.sizes) and net.depth in row.layers[rule.moments]
-        if row.full == tiles.in_full() and fits:
-            return row.columns, row.warps
+        warps = (*row.warps[rule.moments], *[0] * net.depth)[net.depth - 1]
+        if row.full == tiles.in_full() and row.columns >= max(net.sizes) and warps:
+            return row.columns, warps
     return None
 
 
 def reason_against(net: Network, rule: Rule, batch_size: int, dtype: DTypeLike) -> str | None:
     """Why the kernel does not take a network, to go after its name; None where it does."""
-    if dtype != jnp.float32:
+    if jnp.dtype(dtype) != jnp.float32:
         return f"computes in float32, got parameters of {jnp.dtype(dtype).name}"
     if max(net.sizes) > WIDEST:
         return f"takes at most {WIDEST} inputs, units and outputs, got sizes {net.sizes}"
