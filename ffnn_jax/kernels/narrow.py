@@ -23,7 +23,6 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ffnn_jax.activations import ACTIVATIONS
-from ffnn_jax.dense import is_placed
 from ffnn_jax.kernels import choice, measured, tiles, triton
 from ffnn_jax.network import Network, Params
 
@@ -114,9 +113,11 @@ def _why_not_the_network(net: Network, dtype: DTypeLike) -> str | None:
 
 def _on_several_devices(arrays: Any) -> bool:
     """Whether any array is on a mesh of devices, or the caller works on one."""
-    leaves = jax.tree.leaves(arrays)
-    meshes = [jax.sharding.get_abstract_mesh(), *(jax.typeof(t).sharding.mesh for t in leaves)]
-    return any(not mesh.empty and mesh.size > 1 for mesh in meshes) or any(map(is_placed, leaves))
+    here = jax.sharding.get_abstract_mesh()
+    homes = [jax.typeof(t).sharding for t in jax.tree.leaves(arrays)]
+    split = bool(here.manual_axes) or any(any(home.spec) for home in homes)
+    meshes = [here, *(home.mesh for home in homes)]
+    return split or any(not mesh.empty and mesh.size > 1 for mesh in meshes)
 
 
 # The kernels as functions of arrays --------------------------------------------------------------
