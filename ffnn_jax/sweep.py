@@ -99,7 +99,6 @@ def sweep(
       kept: from `forward` or `keep`.
       grad_a: ∇a_L, (*batch, n_L).
       key: that of dropout in the forward pass, or None.
-
     """
     kernel, reference = partial(_by_kernel, net), partial(_down, net, key)
     arrays = params, x, kept, grad_a
