@@ -38,20 +38,20 @@ class Plan:
         else, a step of yours, `apply`, `loss`, `gradients`, computes each layer by itself.
       implementation: `"xla"`: products and sums by XLA. `"pallas"`: a kernel of `kernels`; what it
         does not take is a NotImplementedError with the reason where the network is used, never
-        another way to compute. On CUDA it is compiled; anywhere else Pallas interprets it, which
-        is right and slow. None: a kernel on CUDA, where it takes the network and a recorded
+        another way to compute. On CUDA it is compiled; anywhere else Pallas interprets it, which is
+        right and slow. None: a kernel on CUDA, where it takes the network and a recorded
         measurement says that it is faster, in a process that sees one device; otherwise XLA.
-        `loss`, `apply`, `gradients` and what is
-        made of them have kernels; `forward` and the functions in `_autodiff` are the reference
-        and always by XLA. The kernels of a narrow network take 1 to 8 hidden layers, widths,
-        inputs and outputs of up to 128 (up to 64 for float32 factors where
-        `jax.default_matmul_precision` is "highest"), float32, bfloat16 and float16, one device,
-        no dropout_key, no keep_every and no class_blocks; they have no second derivative, and
-        `check_gradients` of them needs `reference=loss_autodiff`. On several devices say "xla": a
-        mesh of Auto axes that a `jit` gets by in_shardings cannot be seen, so it is not refused,
-        and each device may then compute all rows. What `jax.export` writes for CUDA with a kernel
-        in it JAX does not serialize; `interop.export_apply` and `export_loss` always use XLA. In
-        `fit_many` the kernel is one program a network for a whole epoch; see there.
+        `loss`, `apply`, `gradients` and what is made of them have kernels; `forward` and the
+        functions in `_autodiff` are the reference and always by XLA. The kernels of a narrow
+        network take 1 to 8 hidden layers, widths, inputs and outputs of up to 128 (up to 64 for
+        float32 factors where `jax.default_matmul_precision` is "highest"), float32, bfloat16 and
+        float16, one device, no dropout_key, no keep_every and no class_blocks; they have no second
+        derivative, and `check_gradients` of them needs `reference=loss_autodiff`. On several
+        devices say "xla": a mesh of Auto axes that a `jit` gets by in_shardings cannot be seen, so
+        it is not refused, and each device may then compute all rows. What `jax.export` writes for
+        CUDA with a kernel in it JAX does not serialize; `interop.export_apply` and `export_loss`
+        always use XLA. In `fit_many` the kernel is one program a network for a whole epoch; see
+        there.
 
     Raises:
       TypeError: compute_dtype is not a floating dtype, keep_every no int, class_blocks or
