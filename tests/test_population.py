@@ -387,9 +387,10 @@ def test_what_optax_computes_by_itself_is_known_by_its_keywords():
 
 
 def test_more_columns_where_the_rest_does_not_fit():
-    """A tile for which the moments do not fit is passed over for the next."""
-    net = of((4, 20, 3))
-    assert population_limits.tile_of(net, SGD()) == (32, 4)
-    assert population_limits.tile_of(net, Adam()) == (64, 8)
+    """A tile for which the layers and their moments do not fit is passed over for the next."""
+    net = of((4, 10, 10, 3))
+    assert population_limits.tile_of(net, SGD()) == (16, 1)
+    assert population_limits.tile_of(net, SGD(0.9)) == (64, 8)
     with jax.default_matmul_precision("highest"):
-        assert population_limits.tile_of(net, Adam()) == (32, 8)
+        assert population_limits.tile_of(net, SGD(0.9)) == (16, 2)
+        assert population_limits.tile_of(of((4, 20, 3)), Adam()) == (32, 8)

@@ -29,7 +29,7 @@ class Row(NamedTuple):
     Attributes:
       columns: of a tile.
       full: whether the products are of full float32, or of TF32.
-      warps: with 0, with 1 and with 2 moments: of the program for 1, 2, … layers; 0: none fits.
+      warps: with 0, with 1 and with 2 moments: of the program for 1, 2, … layers.
     """
 
     columns: int
@@ -39,7 +39,6 @@ class Row(NamedTuple):
 
 TABLE = (
     Row(16, False, ((1, 1, 1), (1, 1), (1, 1))),
-    Row(32, False, ((0, 4), (), ())),
     Row(64, False, ((8, 8, 8, 8), (8, 8, 8), (8, 8))),
     Row(16, True, ((2, 2, 2, 2), (2, 2, 2, 2), (1, 1, 1, 2))),
     Row(32, True, ((4, 8, 2, 4), (8, 8), (2, 8, 4))),
@@ -50,9 +49,10 @@ TABLE = (
 def tile_of(net: Network, rule: Rule) -> tuple[int, int] | None:
     """(columns of a tile, warps) of the first row with room for the network, or None."""
     for row in TABLE:
-        warps = (*row.warps[rule.moments], *[0] * net.depth)[net.depth - 1]
-        if row.full == tiles.in_full() and row.columns >= max(net.sizes) and warps:
-            return row.columns, warps
+        warps = row.warps[rule.moments]
+        fits = row.columns >= max(net.sizes) and net.depth <= len(warps)
+        if row.full == tiles.in_full() and fits:
+            return row.columns, warps[net.depth - 1]
     return None
 
 
