@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from ffnn_jax import classes, network, outputs
-from ffnn_jax.dense import cotangent_like, is_placed
+from ffnn_jax.dense import cotangent_like, is_placed, rows
 from ffnn_jax.losses import is_class
 from ffnn_jax.network import Network, Params
 from ffnn_jax.outputs import OUTPUTS
-from ffnn_jax.sweep import Kept, forward, h_and_derivative, hidden_of, last_a, rows, sweep
+from ffnn_jax.sweep import Kept, forward, h_and_derivative, hidden_of, last_a, sweep
 
 # From so many classes, and so many numbers in a_L, on the last layer goes in blocks of classes.
 FEWEST_CLASSES = 8192

@@ -80,6 +80,11 @@ def grad_h(
     return cotangent_like(h, back)
 
 
+def rows(t: jax.Array) -> jax.Array:
+    """(*batch, n) as (N, n)."""
+    return t.reshape(-1, t.shape[-1])
+
+
 def cotangent_like(primal: jax.Array, cotangent: jax.Array) -> jax.Array:
     """The cotangent with the placement of its primal on whatever mesh there is.
 

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from ffnn_jax.activations import ACTIVATIONS, Activation
-from ffnn_jax.dense import dense, grad_b, grad_h, grad_W
+from ffnn_jax.dense import dense, grad_b, grad_h, grad_W, rows
 from ffnn_jax.dropout import drop, mask
 from ffnn_jax.kernels import narrow, tiles
 from ffnn_jax.network import Layer, Network, Params, Tape
@@ -165,11 +165,6 @@ def hidden_of(net: Network, k: int, kept: jax.Array, key: jax.Array | None) -> j
     g, p = _activation(net, k), net.dropouts[k - 1]
     m = mask(key, k, p, kept)
     return drop(kept if g.keep == "h" else g.value(kept), m, p)
-
-
-def rows(t: jax.Array) -> jax.Array:
-    """(*batch, n) as (N, n)."""
-    return t.reshape(-1, t.shape[-1])
 
 
 def _compute_again(

@@ -91,7 +91,7 @@ def ptxas_version() -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(FAMILIES), metavar="NAME,...")
-    parser.add_argument("--quick", action="store_true", help="the largest shapes alone")
+    parser.add_argument("--quick", action="store_true", help="a part of the shapes")
     parser.add_argument("--keep", metavar="FOLDER", type=pathlib.Path, help="for PTX and logs")
     arguments = parser.parse_args()
     only = arguments.only.split(",")

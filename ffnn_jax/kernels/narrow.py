@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ffnn_jax.activations import ACTIVATIONS
+from ffnn_jax.dense import rows
 from ffnn_jax.kernels import choice, measured, tiles, triton
 from ffnn_jax.network import Network, Params
 
@@ -75,10 +76,8 @@ def check_asked(net: Network, dtype: DTypeLike, *, on_mesh: bool) -> None:
 
 def why_not(net: Network, arrays: tuple[Any, ...], key: jax.Array | None) -> str | None:
     """Why the kernels do not take these arguments, (params, x, …); None where they do."""
-    params, x, *_ = arrays
-    if not params:  # those below the last layer of a network that has no other
-        return f"takes 1 to {DEEPEST} hidden layers, not 0"
-    reason = _why_not_the_network(net, params[0].W.dtype)
+    x = arrays[1]
+    reason = _why_not_the_network(net, x.dtype)  # which is that of the parameters
     if reason is None and not all(isinstance(n, int) for n in x.shape):
         reason = f"takes a batch of a known size, not {x.shape[:-1]}"
     return reason or _why_not_here(key is not None, _on_several_devices(arrays))
@@ -139,7 +138,7 @@ def grads_a(
 ) -> tuple[jax.Array, ...]:
     """(∇a_1, …, ∇a_L) from what was kept and ∇a_L, by narrow_mlp."""
     *batch, _ = grad_a.shape
-    arrays = [*(W for W, _ in params[1:]), *map(_rows, kept[:-1]), _rows(grad_a)]
+    arrays = [*(W for W, _ in params[1:]), *map(rows, kept[:-1]), rows(grad_a)]
     lower = _call(net, arrays, net.sizes[1:-1], grad_a, _backward, "narrow_mlp_backward")
     return (*(t.reshape(*batch, t.shape[-1]) for t in lower), grad_a)
 
@@ -147,43 +146,39 @@ def grads_a(
 def _layers(net, params, x, widths, body, name) -> tuple[jax.Array, ...]:
     """The outputs of these widths of a kernel that reads x and the parameters."""
     *batch, _ = x.shape
-    arrays = [_rows(x), *jax.tree.leaves(params)]
+    arrays = [rows(x), *jax.tree.leaves(params)]
     outputs = _call(net, arrays, widths, x, body, name)
     return tuple(t.reshape(*batch, t.shape[-1]) for t in outputs)
 
 
 def _call(net, arrays, widths, like, body, name) -> tuple[jax.Array, ...]:
     """One program for each tile of the rows of `like`; outputs of these widths and its dtype."""
-    rows = math.prod(like.shape[:-1])
-    tile, warps = tiling(net, rows, like.dtype)
-    outputs = tuple(jax.ShapeDtypeStruct((rows, n), like.dtype) for n in widths)
-    grid = (-(-rows // tile),)
+    count = math.prod(like.shape[:-1])
+    tile, warps = tiling(net, count, like.dtype)
+    outputs = tuple(jax.ShapeDtypeStruct((count, n), like.dtype) for n in widths)
+    grid = (-(-count // tile),)
     return triton.call(partial(body, net, tile), arrays, outputs, name=name, warps=warps, grid=grid)
 
 
-def tiling(net: Network, rows: int, dtype: DTypeLike) -> tuple[int, int]:
-    """(rows of a tile, warps of a program), for parameters of that dtype; no spare 2^n of rows.
+def tiling(net: Network, count: int, dtype: DTypeLike) -> tuple[int, int]:
+    """(rows of a tile, warps of a program) for so many rows and parameters of that dtype.
 
     More than 64 units are several blocks, float32 fills the registers twice as fast, and in full
     precision, which tensor cores do not have, a thread holds whole rows of the factors: there a
-    tile is small. It is as large as ptxas finds registers for (`scripts/compile-for-hopper`).
+    tile is small. It is as large as ptxas finds registers for (`scripts/compile-for-hopper`), and
+    no larger than the 2^n that hold all rows.
     """
     wide, kinds = max(net.sizes) > tiles.SIDES[-1], (jnp.dtype(dtype).name, factors(net, dtype))
     if "float32" in kinds and (wide or tiles.in_full()):
         tile, warps = 16, 8
     else:
         tile, warps = (32, 8) if wide else (64, 4)
-    return min(tile, max(tiles.SIDES[0], 1 << (rows - 1).bit_length())), warps
+    return min(tile, max(tiles.SIDES[0], 1 << (count - 1).bit_length())), warps
 
 
 def factors(net: Network, dtype: DTypeLike) -> str:
     """The dtype of the factors of each product, for parameters of that dtype."""
     return str(net.plan.compute_dtype or jnp.dtype(dtype).name)
-
-
-def _rows(t: jax.Array) -> jax.Array:
-    """(*batch, n) as (rows, n)."""
-    return t.reshape(-1, t.shape[-1])
 
 
 # The bodies --------------------------------------------------------------------------------------

@@ -20,12 +20,12 @@ import jax.numpy as jnp
 from ffnn_jax.kernels import triton
 from ffnn_jax.kernels.network_tiles import forward, sweep
 from ffnn_jax.kernels.pair_tiles import one_hot, softmax_cross_entropy, squared_error
+from ffnn_jax.kernels.tiles import side
 from ffnn_jax.kernels.updates import Moments, Rule
 from ffnn_jax.losses import is_class
 from ffnn_jax.network import Network, Params
 
 ROWS = 16  # of a tile: the fewest of a product
-SIDES = (16, 32, 64)  # the columns of a tile, and how many weights of a batch are read at once
 
 
 class Given(NamedTuple):
@@ -60,11 +60,6 @@ class Shown(NamedTuple):
     moments: Moments
     losses: Any
     weights: Any
-
-
-def side(length: int) -> int:
-    """The least of SIDES with room for so many."""
-    return next(side for side in SIDES if side >= length)
 
 
 def padded(tree: Any, columns: int) -> Any:

@@ -13,11 +13,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ffnn_jax.kernels import tiles
-from ffnn_jax.kernels.population import SIDES
 from ffnn_jax.kernels.updates import Rule
 from ffnn_jax.network import Network
 
-WIDEST = LARGEST_BATCH = SIDES[-1]
+WIDEST = LARGEST_BATCH = tiles.SIDES[-1]
 ACTIVATIONS = ("relu", "tanh")
 REMEMBERED = ("sgd without momentum", "sgd with momentum", "adam")  # of 0, 1 and 2 moments
 PAIRS = (("softmax", "cross_entropy"), ("linear", "squared_error"))

@@ -41,13 +41,15 @@ def _precision() -> str | None:
     return config.jax_default_matmul_precision
 
 
+def side(length: int) -> int:
+    """The least of SIDES with room for so many."""
+    return next(side for side in SIDES if side >= length)
+
+
 def cuts(n: int) -> list[tuple[int, int]]:
     """The blocks that n units are cut into, (first unit, side); the last may reach beyond n."""
     largest = SIDES[-1]
-    return [
-        (first, next(side for side in SIDES if side >= min(n - first, largest)))
-        for first in range(0, n, largest)
-    ]
+    return [(first, side(min(n - first, largest))) for first in range(0, n, largest)]
 
 
 def product(

@@ -25,7 +25,6 @@ def call(
     name: str,
     warps: int,
     grid: tuple[int, ...] = (),
-    **options: Any,
 ) -> Any:
     """What the kernel writes.
 
@@ -35,8 +34,7 @@ def call(
       outputs: a tuple of ShapeDtypeStruct, what it writes.
       name: what a profile calls it.
       warps: of 32 threads, for each program.
-      grid: how many programs along each axis.
-      options: `in_specs` and `out_specs`, as of `pallas_call`.
+      grid: how many programs along its one axis; () is one program.
     """
 
     def run(*arrays: jax.Array, interpret: bool) -> Any:
@@ -48,7 +46,6 @@ def call(
             interpret=interpret,
             compiler_params=compiled,
             name=name,
-            **options,
         )
         return kernel(*arrays)
 
@@ -61,9 +58,9 @@ def call(
     return jax.lax.platform_dependent(*arrays, cuda=compiled, default=interpreted)
 
 
-def program(axis: int = 0) -> jax.Array:
-    """Which of the programs along an axis of the grid this is."""
-    return pl.program_id(axis)
+def program() -> jax.Array:
+    """Which of the programs of the grid this is."""
+    return pl.program_id(0)
 
 
 Start = tuple[jax.Array | int, ...]
