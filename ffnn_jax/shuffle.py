@@ -26,27 +26,27 @@ def permutation(key: jax.Array, n: int) -> jax.Array:
         return jax.random.permutation(key, jnp.arange(n, dtype=jnp.int32))
     a = math.isqrt(n - 1) + 1
     tables = jax.random.randint(key, (ROUNDS, a), 0, a, dtype=jnp.uint32)
-    rows = jnp.arange(n, dtype=jnp.uint32)
+    # In the type of the tables, which differ between devices inside a `shard_map` over keys.
+    rows = jnp.arange(n, dtype=jnp.uint32) + 0 * tables[0, 0]
 
-    def outside(pair):
-        return pair[0] * a + pair[1] >= n
+    def walk(state):
+        left, right, outside = state
+        new_left, new_right = _feistel(tables, left, right)
+        left, right = jnp.where(outside, new_left, left), jnp.where(outside, new_right, right)
+        return left, right, left * a + right >= n
 
-    def walk(pair):
-        again = outside(pair)
-        return tuple(
-            jnp.where(again, new, old)
-            for new, old in zip(_feistel(tables, *pair), pair, strict=True)
-        )
-
-    left, right = jax.lax.while_loop(
-        lambda pair: jnp.any(outside(pair)), walk, _feistel(tables, rows // a, rows % a)
-    )
+    start = rows // a, rows % a, rows >= 0  # each goes round once
+    left, right, _ = jax.lax.while_loop(lambda state: jnp.any(state[2]), walk, start)
     return (left * a + right).astype(jnp.int32)
 
 
 def _feistel(tables: jax.Array, left: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """All rounds, in a loop: each by itself they take longer to compile than to run."""
     a = tables.shape[1]
-    for table in tables:
+
+    def a_round(pair, table):
+        left, right = pair
         total = left + table.at[right].get(mode="promise_in_bounds")
-        left, right = right, jnp.where(total >= a, total - a, total)
-    return left, right
+        return (right, jnp.where(total >= a, total - a, total)), None
+
+    return jax.lax.scan(a_round, (left, right), tables)[0]

@@ -9,12 +9,14 @@ weights of layer k and to the hidden layer below:
 and with dropout            ∇a_{k−1} = ∇h_{k−1} ⊙ m_{k−1} / (1 − p_{k−1}) ⊙ g′(a_{k−1}).
 
 `sweep` is the only place where this happens. It needs one array a layer, a_k or h_k; with
-`Plan(keep_every=s)` it has every s-th, and computes those between again.
+`Plan(keep_every=s)` it has every s-th, and computes those between again. Where they are small it
+may have both.
 
 Each of the two passes has a second form, one kernel for all layers of a narrow network; which of
 them runs is for `Plan(implementation=…)` to say.
 """
 
+import itertools
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,6 +28,10 @@ from ffnn_jax.dense import dense, grad_b, grad_h, grad_W, rows
 from ffnn_jax.dropout import drop, mask
 from ffnn_jax.kernels import narrow, tiles
 from ffnn_jax.network import Layer, Network, Params, Tape
+
+# a_k and h_k are both kept where all h_k are no more bytes than SMALL, or than twice the weights
+# and LARGE: to compute h_k again takes up to 5 % of a step, in a tiny network a fifth.
+SMALL, LARGE = 2**18, 2**23
 
 Kept = tuple[Any, ...]  # (kept_1, …, kept_{L−1}, a_L), arrays; None where computed again
 
@@ -154,7 +160,7 @@ def h_and_derivative(
     """(h_k, m_k / (1 − p_k) ⊙ g′(a_k)) of hidden layer k from what was kept of it, and its ∇h_k."""
     g, p = _activation(net, k), net.dropouts[k - 1]
     m = mask(key, k, p, grad_h)
-    if g.keep == "a":
+    if g.keep == "a" and not _keeps_both(net, kept):
         kept = _after(grad_h, kept)
     h = kept if g.keep == "h" else g.value(kept)
     return drop(h, m, p), drop(g.derivative(kept), m, p)
@@ -202,6 +208,19 @@ def _hidden(
 def _activation(net: Network, k: int) -> Activation:
     """g of hidden layer k."""
     return ACTIVATIONS[net.activations[k - 1]]
+
+
+def _keeps_both(net: Network, kept: jax.Array) -> bool:
+    """Whether a_k and h_k of all hidden layers may be kept, by what was kept of one of them.
+
+    Not where `keep_every` asks for less, nor where the batch is a symbol (`jax.export`).
+    """
+    if net.plan.keep_every > 1 or not all(isinstance(n, int) for n in kept.shape):
+        return False
+    examples, bytes_each = kept.size // kept.shape[-1], kept.dtype.itemsize
+    weights = sum(n * m for n, m in itertools.pairwise(net.sizes)) * bytes_each
+    h = examples * sum(net.sizes[1:-1]) * bytes_each
+    return h <= min(max(SMALL, 2 * weights), LARGE)
 
 
 def _after(gradient: jax.Array, t: jax.Array) -> jax.Array:

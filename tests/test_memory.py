@@ -41,3 +41,22 @@ def test_autodiff_keeps_more():
     """The measurement can tell: autodiff of relu keeps two arrays a layer."""
     used = temporary_bytes(jax.value_and_grad(ffnn.loss_autodiff, argnums=1), "relu")
     assert used > 1.5 * ONE_ARRAY_A_LAYER
+
+
+def hidden_arrays(sizes, batch, plan=ffnn.Plan()):
+    """The temporary memory of the gradient by hand ÷ that of one array a hidden layer."""
+    net = ffnn.Network(sizes, output="softmax", plan=plan)
+    params = jax.eval_shape(ffnn.init, net, jax.random.key(0))
+    x = jax.ShapeDtypeStruct((batch, sizes[0]), jnp.float32)
+    y = jax.ShapeDtypeStruct((batch,), jnp.int32)
+    lowered = jax.jit(jax.grad(ffnn.loss, argnums=1)).lower(net, params, x, y)
+    used = lowered.compile().memory_analysis().temp_size_in_bytes
+    return used / (sum(sizes[1:-1]) * batch * 4)
+
+
+def test_both_arrays_of_a_layer_are_kept_where_they_are_small():
+    """h of 16 layers is here twice the weights, and then four times."""
+    sizes = (64,) * 17 + (10,)
+    assert hidden_arrays(sizes, 128) > 1.5
+    assert hidden_arrays(sizes, 256) < 1.5
+    assert hidden_arrays(sizes, 128, ffnn.Plan(keep_every=4)) < 0.75

@@ -8,13 +8,14 @@ import pathlib
 import resource
 import shutil
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ffnn_jax.checkpoint import CheckpointError, Checkpoints, ShardedCheckpoints, sums
+from ffnn_jax.checkpoint import CheckpointError, Checkpoints, ShardedCheckpoints, sharded, sums
 from ffnn_jax.checkpoint.atomic import PREFIX, SUFFIX
 from ffnn_jax.checkpoint.leaves import encode, named_leaves
 
@@ -432,6 +433,26 @@ def test_what_was_there_stays_where_writing_fails(step, count, tmp_path, monkeyp
     monkeypatch.undo()
     assert sorted(tmp_path.iterdir()) == before
     assert checkpoints.latest(LIKE).step == 3
+
+
+def test_what_is_written_late_by_a_failed_save_goes_too(tmp_path, monkeypatch):
+    checkpoints, _ = saved(tmp_path)
+    before, late = sorted(tmp_path.iterdir()), []
+
+    def writes_on(folder, leaves):
+        def write():
+            (folder / "late").mkdir(parents=True, exist_ok=True)
+            (folder / "late" / "file").write_text("of another thread")
+
+        late.append(threading.Timer(0.2, write))
+        late[0].start()
+        raise OSError("the first error")
+
+    monkeypatch.setattr(sharded, "store", writes_on)
+    with pytest.raises(OSError, match="the first error"):
+        checkpoints.save(4, {"w": W})
+    late[0].join()
+    assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit that TensorStore runs into")

@@ -118,7 +118,7 @@ class ShardedCheckpoints(Folder):
         folder = pathlib.Path(self.folder) / f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
         _remove_leftovers(folder.parent)
         folder.mkdir()
-        held.callback(shutil.rmtree, folder, ignore_errors=True)
+        held.callback(_remove_if_there, folder)
         held.enter_context(_held(folder))
         (folder / ARRAYS).mkdir()
         (folder / MANIFEST).write_text(manifest, encoding="utf-8")
@@ -287,6 +287,19 @@ def _held(folder: pathlib.Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _remove_if_there(folder: pathlib.Path) -> None:
+    """Removes a folder that did not become a checkpoint, and what is written into it for a while.
+
+    TensorStore raises its first error while other threads of it write on, and make the folder
+    again. What comes later still goes as a leftover.
+    """
+    if not folder.exists():
+        return
+    for seconds in (0.0, 0.1, 0.3, 1.0):
+        time.sleep(seconds)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_leftovers(parent: pathlib.Path) -> None:
