@@ -43,9 +43,9 @@ def test_autodiff_keeps_more():
     assert used > 1.5 * ONE_ARRAY_A_LAYER
 
 
-def hidden_arrays(sizes, batch, plan=ffnn.Plan()):
+def hidden_arrays(sizes, batch, **plan):
     """The temporary memory of the gradient by hand ÷ that of one array a hidden layer."""
-    net = ffnn.Network(sizes, output="softmax", plan=plan)
+    net = ffnn.Network(sizes, output="softmax", plan=ffnn.Plan(**plan))
     params = jax.eval_shape(ffnn.init, net, jax.random.key(0))
     x = jax.ShapeDtypeStruct((batch, sizes[0]), jnp.float32)
     y = jax.ShapeDtypeStruct((batch,), jnp.int32)
@@ -59,4 +59,4 @@ def test_both_arrays_of_a_layer_are_kept_where_they_are_small():
     sizes = (64,) * 17 + (10,)
     assert hidden_arrays(sizes, 128) > 1.5
     assert hidden_arrays(sizes, 256) < 1.5
-    assert hidden_arrays(sizes, 128, ffnn.Plan(keep_every=4)) < 0.75
+    assert hidden_arrays(sizes, 128, keep_every=4) < 0.75
