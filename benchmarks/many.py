@@ -3,10 +3,11 @@
     python benchmarks/many.py [--only tiny] [--networks 64] [--rounds 9] [--json FILE]
 
 Regime: one device, float32, SGD, data on the device. `tiny` is 4-16-3 with batches of 16, `small`
-64-64-64-10 with batches of 32; 100 steps an epoch. `many`: M networks by `fit_many`'s compiled loop
-against M sequential calls of a compiled scan of the same epochs, as a ratio of times. `patience`:
-`fit`'s compiled loop, with validation off and a patience that is never used up, against that scan
-for one network, as a ratio of speeds. They take turns, round by round in changing order; every
+64-64-64-10 with batches of 32; 100 steps an epoch. `many`: M networks by `fit_many`'s compiled
+loop, a share of them on each core, against M sequential calls of a compiled scan of the same
+epochs, as a ratio of times; `autodiff` are those calls on `jax.grad`. `patience`: `fit`'s compiled
+loop, with validation off and a patience that is never used up, against that scan for one network,
+as a ratio of speeds. They take turns, round by round in changing order; every
 call is waited for; a warm-up round, which compiles, comes first and is given apart; medians and
 quartiles of the ratios within a round. The last line of stdout is one JSON object.
 """
@@ -24,7 +25,7 @@ from throughput import begin, put_out, quartiles
 
 import ffnn_jax as ffnn
 from ffnn_jax import epochs, training
-from ffnn_jax.ensemble import inputs, members
+from ffnn_jax.ensemble import cores, inputs, members
 from ffnn_jax.recipe import Recipe
 
 CASES = {"tiny": ((4, 16, 3), 16, 40), "small": ((64, 64, 64, 10), 32, 4)}  # sizes, batch, epochs
@@ -48,24 +49,29 @@ def variants(sizes, batch, epoch_count, networks):
     states = [jax.tree.map(partial(take, i), runs.state) for i in range(networks)]
     stopping = epochs.Stopping(np.int32(2**30), np.float32(0))
     own, shared = inputs.own_and_shared(data)
-    group = members.group_size_for(net, networks)
+    shares = cores.shares_for(net, networks, runs)
+    each = cores.divided((runs, None, own), shares)
+    group = members.group_size_for(net, -(-networks // shares))
 
-    @jax.jit
-    def scan(state, data):
+    @partial(jax.jit, static_argnames="recipe")
+    def scan(state, data, recipe):
         def epoch(state, _):
             return training.scan_epoch(net, recipe, state, data.x, data.y, None)[:2]
 
         return jax.lax.scan(epoch, state, None, length=epoch_count)
 
     def sequential():
-        return [scan(state, data) for state in states]
+        return [scan(state, data, recipe) for state in states]
+
+    def autodiff():
+        plain = recipe._replace(objective=ffnn.loss_autodiff)
+        return [scan(state, data, plain) for state in states]
 
     def many():
-        each = (runs, None, own)
-        return members.compiled_many(net, recipe, each, shared, stopping, epoch_count, group)
+        return cores.many_on_cores(net, recipe, each, shared, stopping, epoch_count, group)
 
     def bare():
-        return [scan(states[0], data) for _ in range(CALLS)]
+        return [scan(states[0], data, recipe) for _ in range(CALLS)]
 
     one = epochs.start(states[0], True)
 
@@ -75,11 +81,12 @@ def variants(sizes, batch, epoch_count, networks):
             for _ in range(CALLS)
         ]
 
-    return {"sequential": sequential, "many": many, "bare": bare, "patience": patience}
+    every = sequential, autodiff, many, bare, patience
+    return {variant.__name__: variant for variant in every}
 
 
 def measure(name: str, networks: int, rounds: int) -> dict[str, object]:
-    """All four of one size, and the two ratios."""
+    """All of one size, and the ratios."""
     sizes, batch, epoch_count = CASES[name]
     runs = variants(sizes, batch, epoch_count, networks)
     times: dict[str, list[float]] = {variant: [] for variant in runs}
@@ -90,6 +97,7 @@ def measure(name: str, networks: int, rounds: int) -> dict[str, object]:
             times[variant].append(time.perf_counter() - start)
     first = {variant: seconds.pop(0) for variant, seconds in times.items()}
     ratios = [m / s for m, s in zip(times["many"], times["sequential"], strict=True)]
+    to_autodiff = [m / s for m, s in zip(times["many"], times["autodiff"], strict=True)]
     speeds = [b / p for b, p in zip(times["bare"], times["patience"], strict=True)]
     return {
         "network": name,
@@ -98,13 +106,15 @@ def measure(name: str, networks: int, rounds: int) -> dict[str, object]:
         "networks": networks,
         "us_a_step": {
             variant: statistics.median(seconds)
-            / (epoch_count * STEPS * (networks if variant in ("sequential", "many") else CALLS))
+            / (epoch_count * STEPS * (CALLS if variant in ("bare", "patience") else networks))
             * 1e6
             for variant, seconds in times.items()
         },
         "first_round_s": first,
         "many_ratio": statistics.median(ratios),
         "many_ratio_quartiles": quartiles(ratios),
+        "many_to_autodiff": statistics.median(to_autodiff),
+        "many_to_autodiff_quartiles": quartiles(to_autodiff),
         "patience_speed": statistics.median(speeds),
         "patience_speed_quartiles": quartiles(speeds),
     }
@@ -119,6 +129,11 @@ def show(record: dict) -> None:
     print(
         f"   {record['networks']} at once ÷ sequential scans {record['many_ratio']:.3f}"
         f" ({low:.3f} to {high:.3f})"
+    )
+    low, high = record["many_to_autodiff_quartiles"]
+    print(
+        f"   {record['networks']} at once ÷ sequential scans on jax.grad "
+        f"{record['many_to_autodiff']:.3f} ({low:.3f} to {high:.3f})"
     )
     low, high = record["patience_speed_quartiles"]
     print(

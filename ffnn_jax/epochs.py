@@ -14,7 +14,7 @@ many epochs a call takes is an argument, so the loop is compiled once.
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -284,16 +284,27 @@ class Table(NamedTuple):
     seconds: np.ndarray
 
 
+class Stops(Protocol):
+    """What is driven: a `Run`, or what stands for several."""
+
+    @property
+    def stopped(self) -> Any:
+        """As that of `Run`."""
+
+
+S = TypeVar("S", bound=Stops)
+
+
 def drive(
-    call: Callable[[Run, int], tuple[Run, Row, jax.Array]],
-    run: Run,
+    call: Callable[[S, int], tuple[S, Row, Any]],
+    run: S,
     epochs: int,
-    show: Callable[[Run, list[Table]], None],
+    show: Callable[[S, list[Table]], None],
     *,
     before: Sequence[Table] = (),
     every: int = MOST_EPOCHS,
     agreed: Callable[[int], int] = int,
-) -> tuple[Run, list[Table], bool]:
+) -> tuple[S, list[Table], bool]:
     """Calls until there were so many epochs, all has stopped, or Ctrl-C.
 
     The first call, which compiles, and the second, which does not, are of one epoch each. The time

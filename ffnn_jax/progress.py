@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
-from ffnn_jax.epochs import Row, Run, Table
+from ffnn_jax.epochs import Row, Table
 
 
 class Progress:
@@ -13,7 +14,7 @@ class Progress:
         self,
         epochs: int,
         shown: bool | None,
-        words: Callable[[Run, Row], list[str]],
+        words: Callable[[Any, Row], list[str]],
         *,
         done: int = 0,
     ):
@@ -29,7 +30,7 @@ class Progress:
         if self.shown and self.terminal:
             print(file=sys.stderr)
 
-    def show(self, run: Run, tables: list[Table]) -> None:
+    def show(self, run: Any, tables: list[Table]) -> None:
         """The epochs of one call, and the time left once an epoch went by that did not compile."""
         table = tables[-1]
         new = len(table.seconds)

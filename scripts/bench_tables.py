@@ -161,12 +161,20 @@ def many(record: dict) -> list[str]:
     networks = record["networks"]
     what = f"{networks[0]['networks']} networks, µs a step of one of them"
     return caption(record, "many", what) + grid(
-        ["network", "one by one", "at once", "ratio (quartiles)", "speed with patience ÷ without"],
+        [
+            "network",
+            "one by one on jax.grad",
+            "one by one",
+            "at once",
+            "÷ one by one on jax.grad",
+            "÷ one by one (quartiles)",
+            "speed with patience ÷ without",
+        ],
         *(
             [
                 f"{'-'.join(map(str, network['sizes']))}, batch {network['batch']}",
-                f"{network['us_a_step']['sequential']:.1f}",
-                f"{network['us_a_step']['many']:.1f}",
+                *(f"{network['us_a_step'][v]:.2f}" for v in ("autodiff", "sequential", "many")),
+                f"{network['many_to_autodiff']:.2f}",
                 with_spread(network, "many_ratio"),
                 with_spread(network, "patience_speed"),
             ]

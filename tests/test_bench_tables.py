@@ -24,7 +24,8 @@ def results():
     keep |= {"memory_ratio": 0.25, "time_ratio": 1.25, "time_ratio_quartiles": [1.2, 1.3]}
     row = {"by hand": 1.03, "autodiff": 2.03, "checkpoint": 2.05}
     many = {"network": "tiny", "sizes": [4, 3], "batch": 16, "networks": 64}
-    many |= {"us_a_step": {"sequential": 4.0, "many": 2.0}, "many_ratio": 0.5}
+    many |= {"us_a_step": {"autodiff": 8.0, "sequential": 4.0, "many": 2.0}, "many_ratio": 0.5}
+    many |= {"many_to_autodiff": 0.25}
     many |= {"many_ratio_quartiles": [0.4, 0.6], "patience_speed": 0.9}
     many |= {"patience_speed_quartiles": [0.8, 1.0]}
     both = {"ours": {"us": 4.5}, "C": {"us": 3.0}}

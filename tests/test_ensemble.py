@@ -10,6 +10,7 @@ from cases import assert_close
 from test_training import KEY, NET, SGD, _standard_promotion, data  # noqa: F401
 
 import ffnn_jax as ffnn
+from ffnn_jax.ensemble import cores
 from ffnn_jax.ensemble import many as ensemble
 
 M, EPOCHS = 5, 6
@@ -59,6 +60,67 @@ def test_each_has_its_own_key_rate_and_stop(group_size, alone):
     ended = np.arange(max(many.epochs)) >= many.epochs[:, None]
     np.testing.assert_array_equal(np.isnan(many.history.loss), ended)
     assert np.all(many.bad_step == -1)
+
+
+@pytest.mark.parametrize("shares", [1, 2, 3, 5])
+def test_shares_on_cores(shares, alone, monkeypatch):
+    """Five members as one, as 3 + 2, as 2 + 2 + 1, and each by itself."""
+    monkeypatch.setattr(cores, "_cores", lambda: shares)
+    rates = {"optimizer": optax.sgd, "learning_rates": RATES}
+    many = fit_many(**rates, **STOPPING)
+    for i, expected in alone.items():
+        assert_same(many.member(i), expected)
+    assert many.params[0].W.shape == (M, 8, 4)
+    assert many.history.loss.shape == (M, max(many.epochs))
+
+
+def test_shares_with_all_that_each_may_have_its_own(monkeypatch):
+    own = [data(48, seed=i) for i in range(M)]
+    x, y = (np.stack(t) for t in zip(*own, strict=True))
+    weights = np.random.default_rng(0).uniform(0.5, 2, (M, 48))
+    options = {"data": (x, y), "weights": weights, "validation": data(20, seed=1)}
+    found = []
+    for count in (1, 2):
+        monkeypatch.setattr(cores, "_cores", lambda count=count: count)
+        found.append(fit_many(**options))
+    assert_close(*(jax.tree.map(np.asarray, many.params) for many in found), 1e-6)
+    assert_close(*(many.history[:3] for many in found), 1e-6)
+
+
+def test_shares_know_the_settings_in_force(monkeypatch):
+    monkeypatch.setattr(cores, "_cores", lambda: 2)
+    with jax.enable_x64(True):
+        many = fit_many(epochs=2)
+    assert_close(*(jax.tree.map(np.asarray, r.params) for r in (many, fit_many(epochs=2))), 1e-6)
+
+
+def test_one_share_where_xla_keeps_the_cores_busy(monkeypatch):
+    monkeypatch.setattr(cores, "_cores", lambda: 4)
+    assert cores.shares_for(NET, 3, KEYS) == 3
+    assert cores.shares_for(NET, 9, KEYS) == 4
+    assert cores.shares_for(ffnn.Network((784, 1000, 500, 10)), 9, KEYS) == 1
+    mesh = jax.make_mesh((4,), ("member",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = jax.device_put(jax.random.split(KEY, 8), jax.NamedSharding(mesh, jax.P("member")))
+    assert cores.shares_for(NET, 8, {"keys": split}) == 1
+
+
+def test_an_error_in_a_share_is_raised(monkeypatch):
+    """Here by the optimizer, once the program runs."""
+    monkeypatch.setattr(cores, "_cores", lambda: 2)
+
+    def fails(loss):
+        raise ValueError("of the optimizer")
+
+    def update(updates, state, params=None):
+        b = updates[0].b
+        b = jax.pure_callback(
+            fails, jax.ShapeDtypeStruct(b.shape, b.dtype), b, vmap_method="sequential"
+        )
+        return (updates[0]._replace(b=b), *updates[1:]), state
+
+    broken = optax.GradientTransformation(lambda params: (), update)
+    with pytest.raises(Exception, match="of the optimizer"):
+        fit_many(optimizer=broken)
 
 
 def test_masks_make_folds():
@@ -130,7 +192,7 @@ def test_keys_on_several_devices():
 
 
 def test_ctrl_c_gives_back_the_state_so_far(monkeypatch):
-    call, calls = ensemble.compiled_many, []
+    call, calls = ensemble.many_on_cores, []
 
     def third_is_interrupted(*args, **options):
         calls.append(1)
@@ -138,7 +200,7 @@ def test_ctrl_c_gives_back_the_state_so_far(monkeypatch):
             raise KeyboardInterrupt
         return call(*args, **options)
 
-    monkeypatch.setattr(ensemble, "compiled_many", third_is_interrupted)
+    monkeypatch.setattr(ensemble, "many_on_cores", third_is_interrupted)
     with pytest.warns(UserWarning, match="fit_many: interrupted in epoch 3 of 6"):
         many = fit_many()
     assert many.history.loss.shape == (M, 2)

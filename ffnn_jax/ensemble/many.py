@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 from ffnn_jax import checks, network
 from ffnn_jax.backprop import loss
 from ffnn_jax.deep.choice import check_not_asked
+from ffnn_jax.ensemble.cores import Shares, divided, joined, many_on_cores, shares_for
 from ffnn_jax.ensemble.devices import (
     check_member_mesh,
     filling,
@@ -150,8 +151,9 @@ def fit_many(
       patience: as for `fit`, for each member by itself.
       min_delta: as for `fit`.
       group_size: how many members share one batched computation, the groups one after another; M
-        is `jax.vmap` of all, 1 `jax.lax.map`. None: chosen by the width of the network. On a mesh,
-        of those of one place along `member`.
+        is `jax.vmap` of all, 1 `jax.lax.map`. None: chosen by the width of the network. Of those
+        of one core on a CPU, where each has a share of the members, and of one place along
+        `member` on a mesh.
       mesh: devices to split the members over, D along its axis `member`; each has ⌈M / D⌉ of
         them, and the data that they share. With an axis `data` too, several devices share the
         rows of a member's batches, as in `fit`. Axes of any type. Where its devices are of
@@ -204,9 +206,7 @@ def fit_many(
         validation = check_data("validation", net, validation, validation_weights, members)
     elif validation_weights is not None:
         raise ValueError("validation_weights: expected None without validation")
-    if group_size is None:
-        group_size = group_size_for(net, on_a_place(auto, members))
-    else:
+    if group_size is not None:
         group_size = checks.check_positive_int("group_size", group_size)
     if layout is not None and is_joint(layout):
         agree_on(
@@ -230,46 +230,71 @@ def fit_many(
         runs = start_many(net, optimizer, keys, rates, patience is not None, auto)
         looked_at = None if validation is None else (*validation, validation_weights)
         own, shared = own_and_shared(_data_of(net, runs, (x, y, weights), looked_at, auto))
-    if auto is not None:
-        runs = runs._replace(stopped=filling(auto, members))
-
-    def program(runs, count, of: Callable[..., Any] = compiled_many):
-        each = (_on_devices(auto, runs), rates, own)
-        options = {"group_size": group_size, "mesh": auto}
-        return of(net, recipe, each, shared, stopping, count, **options)
-
-    def lowered():
-        with on(layout):
-            return program(runs, 1, compiled_many.lower)
-
-    def call(runs, count):
-        with on(layout):
-            runs, rows, taken = program(runs, count)
-            if auto is None:
-                return runs, rows, taken
-            stopped, rows, taken = on_host((runs.stopped, rows, taken))
-        rows = jax.tree.map(lambda t: t[:, :members], rows)
-        return runs._replace(stopped=stopped), rows, np.max(taken)
-
-    if is_joint(layout):
-        agree_on_program("fit_many", lowered)
+    setting = net, recipe, members, (runs, rates, own), shared, stopping, group_size
+    loop = _on_cores(*setting) if auto is None else _on_places(mesh, auto, layout, *setting)
+    runs, call, whole = loop
     told = hearing(joint=is_joint(layout), saves=False)
     with told as heard, peers("fit_many"), Progress(epochs, progress, _words) as line:
         runs, tables, interrupted = drive(call, runs, epochs, line.show, agreed=heard.agreed)
         done = int(np.max(on_host(runs.epochs)))
     if interrupted:
         warnings.warn(interruption("fit_many", done, epochs), stacklevel=2)
-    runs = returned(mesh, _on_devices(auto, runs), members)
-    return _result(runs, history_of(tables, done))
+    return _result(whole(runs), history_of(tables, done))
 
 
-def _on_devices(mesh: Mesh | None, runs: Run) -> Run:
-    """The runs as the loop has them.
+# The loop: the runs as they are between its calls, a call, and what makes one tree of the runs ---
 
-    Between its calls, on a mesh, `stopped` is on the host, where it is asked for: of several
-    processes none can look at what the others have.
+
+def _on_cores(net, recipe, members, each, shared, stopping, group_size):
+    """Without a mesh."""
+    shares = shares_for(net, members, (each, shared))
+    parts = (each,) if shares == 1 else divided(each, shares)
+    group_size = group_size or group_size_for(net, -(-members // shares))
+
+    def call(runs, count):
+        now = [(run, *rest) for run, (_, *rest) in zip(runs.parts, parts, strict=True)]
+        shown = many_on_cores(net, recipe, now, shared, stopping, count, group_size)
+        after, rows, taken = zip(*shown, strict=True)
+        rows = jax.tree.map(lambda *t: np.concatenate(t, axis=1)[:, :members], *rows)
+        return Shares(after), rows, max(map(int, taken))
+
+    def whole(runs):
+        return runs.parts[0] if shares == 1 else joined(runs.parts, members)
+
+    return Shares(tuple(run for run, *_ in parts)), call, whole
+
+
+def _on_places(given, mesh, layout, net, recipe, members, each, shared, stopping, group_size):
+    """On a mesh, given as one of axes of any type.
+
+    Between the calls `stopped` is on the host, where it is asked for: of several processes none
+    can look at what the others have.
     """
-    return runs if mesh is None else runs._replace(stopped=split(mesh, runs.stopped))
+    runs, *rest = each
+    group_size = group_size or group_size_for(net, on_a_place(mesh, members))
+
+    def on_devices(runs):
+        return runs._replace(stopped=split(mesh, runs.stopped))
+
+    def program(runs, count, of: Callable[..., Any] = compiled_many):
+        now = (on_devices(runs), *rest)
+        with on(layout):
+            return of(net, recipe, now, shared, stopping, count, group_size=group_size, mesh=mesh)
+
+    def call(runs, count):
+        runs, rows, taken = program(runs, count)
+        with on(layout):
+            stopped, rows, taken = on_host((runs.stopped, rows, taken))
+        rows = jax.tree.map(lambda t: t[:, :members], rows)
+        return runs._replace(stopped=stopped), rows, np.max(taken)
+
+    def whole(runs):
+        return returned(given, on_devices(runs), members)
+
+    runs = runs._replace(stopped=filling(mesh, members))
+    if is_joint(layout):
+        agree_on_program("fit_many", lambda: program(runs, 1, compiled_many.lower))
+    return runs, call, whole
 
 
 def _data_of(
