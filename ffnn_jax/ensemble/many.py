@@ -117,7 +117,9 @@ def fit_many(
 ) -> FitMany:
     """Trains M networks of one kind in one compiled loop; see `fit` for one.
 
-    It goes on until each has done its epochs or stopped. Ctrl-C is heard as in `fit`.
+    It goes on until each has done its epochs or stopped. Ctrl-C is heard as in `fit`. On a CPU each
+    core that the process may run on has a share of the members, in a thread of its own; not of
+    networks so large that XLA keeps the cores busy by itself.
 
     With `Plan(implementation="pallas")` a whole epoch of each network is one program of one kernel,
     its parameters on the chip from step to step; the order of the examples and the losses are the
