@@ -155,7 +155,7 @@ def _load(name: str) -> Examples:
         from sklearn import datasets
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"load_{name}: scikit-learn is needed ({error}): pip install scikit-learn",
+            f"load_{name}: scikit-learn is needed ({error}): pip install 'ffnn_jax[data]'",
             name=error.name,
         ) from error
     row = BUNDLED[name]

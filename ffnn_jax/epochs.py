@@ -163,11 +163,12 @@ def repeat(
     """`advance` until there were so many epochs or all has stopped.
 
     Returns:
-      (the run, the table of its rows, how many there were); the table has MOST_EPOCHS rows.
+      (the run, the table of its rows, how many there were); the table has MOST_EPOCHS rows, those
+      beyond 0 and not NaN, which `jax.debug_nans` would take for a fault.
     """
     advance = jax.jit(advance)  # to be traced once for the two uses of it
     rows = jax.eval_shape(advance, run)[1]
-    table = jax.tree.map(lambda t: jnp.full((MOST_EPOCHS, *t.shape), jnp.nan, t.dtype), rows)
+    table = jax.tree.map(lambda t: jnp.zeros((MOST_EPOCHS, *t.shape), t.dtype), rows)
 
     def goes_on(carry):
         done, run, _ = carry
@@ -275,6 +276,15 @@ def _choose(condition, one, other):
 
 
 # On the host -------------------------------------------------------------------------------------
+
+
+def blank_after(rows: Row, taken: Any) -> Row:
+    """A table of many members, NaN from row `taken` on: a number, or one for each member."""
+
+    def blank(t: Any) -> np.ndarray:
+        return np.where(np.arange(len(t))[:, None] < taken, t, np.nan)
+
+    return jax.tree.map(blank, rows)
 
 
 class Table(NamedTuple):

@@ -20,11 +20,12 @@ class Plan:
         `"bfloat16"`; parameters keep their own dtype and sums are taken in it. None: no change.
       keep_every: s; the forward pass keeps one array of every s-th layer for the sweep, which
         computes those between again, the same gradients up to rounding. Memory 1/s + s/L of one
-        array a layer, for about a quarter more time. 1: every layer.
+        array a layer, for an eighth to a quarter more time. 1: every layer.
       class_blocks: whether the last layer of a softmax with cross-entropy and classes as y is
         worked off in blocks of classes, so that a_L and ŷ are never whole. None: from 8,192
-        classes and 2²² numbers in a_L on; True: always; False: never. It is for float32 and
-        float64, for parameters that are whole on every device, and not for smoothed labels.
+        classes and 2²² logits (numbers in a_L) on; True: of any number; False: never. It is for
+        float32 and float64 and for parameters that are whole on every device, and not for smoothed
+        labels or distributions as y: there the last layer is whole, whatever is said here.
       scan_layers: whether `fit` and `train_epoch`, which compile their loops themselves, run over
         equal hidden layers (consecutive, of one width and one activation, at least three) as one
         `lax.scan`, so that they are compiled once and not each; parameters and results are those

@@ -105,7 +105,7 @@ def test_only_what_is_between_the_markers_changes(place):
     assert "old" not in text
     assert "| with jax.checkpoint | 2.05 |\n" in text
     assert "| 8 | 1 | 1.25 | 0.25 | 1.25 (1.20–1.30) |\n" in text
-    assert "| C | 3.0 | – |\n" in text
+    assert "| a program in C | 3.0 | – |\n" in text
     assert (place / "README.md").stat().st_mode & 0o777 == 0o640
     assert {path.suffix for path in place.iterdir()} == {".json", ".md"}
 

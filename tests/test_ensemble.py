@@ -97,7 +97,8 @@ def test_shares_know_the_settings_in_force(monkeypatch):
 def test_one_share_where_xla_keeps_the_cores_busy(monkeypatch):
     monkeypatch.setattr(cores, "_cores", lambda: 4)
     assert cores.shares_for(NET, 3, KEYS) == 3
-    assert cores.shares_for(NET, 9, KEYS) == 4
+    assert cores.shares_for(NET, 9, KEYS) == 3  # of three each: a fourth would have none
+    assert cores.shares_for(NET, 11, KEYS) == 4
     assert cores.shares_for(ffnn.Network((784, 1000, 500, 10)), 9, KEYS) == 1
     mesh = jax.make_mesh((4,), ("member",), axis_types=(jax.sharding.AxisType.Auto,))
     split = jax.device_put(jax.random.split(KEY, 8), jax.NamedSharding(mesh, jax.P("member")))
@@ -160,8 +161,22 @@ def test_a_loss_that_is_no_number_stops_one():
         assert np.all(np.isfinite(many.params[0].W[i]))
 
 
+@pytest.mark.parametrize("changes", [{}, STOPPING, {**STOPPING, "patience": None}])
+def test_the_best(changes):
+    """By the loss of the parameters that it has; the diverged member is not it."""
+    rates = np.array([1e-3, 0.2, 1e38, 0.3, 1e-4])
+    many = fit_many(optimizer=optax.sgd, learning_rates=rates, **changes)
+    x, y = data(20, seed=1) if changes else data()
+    losses = [float(ffnn.loss(NET, many.member(i).params, x, y)) for i in range(M)]
+    losses[2] = np.inf
+    assert many.best() == np.argmin(losses) if changes else many.best() in (1, 3)
+    assert many.epochs[2] == 0
+
+
 def test_all_diverge():
     many = fit_many(optimizer=optax.sgd, learning_rates=np.full(M, 1e38))
+    with pytest.raises(ValueError, match="no member has an epoch with a finite loss"):
+        many.best()
     assert np.all(many.bad_step >= 1)
     assert many.history.loss.shape == (M, 0)
     assert many.member(0).history.loss.shape == (0,)
@@ -204,6 +219,32 @@ def test_ctrl_c_gives_back_the_state_so_far(monkeypatch):
     with pytest.warns(UserWarning, match="fit_many: interrupted in epoch 3 of 6"):
         many = fit_many()
     assert many.history.loss.shape == (M, 2)
+
+
+def test_ctrl_c_twice(monkeypatch):
+    """Once interrupted, nothing is compiled any more that a second one could interrupt."""
+    monkeypatch.setattr(cores, "_cores", lambda: 2)
+    call, calls, compiled = ensemble.many_on_cores, [], []
+
+    def second_is_interrupted(*args, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            jax.monitoring.register_event_duration_secs_listener(listener)
+            raise KeyboardInterrupt
+        return call(*args, **options)
+
+    def listener(event, seconds, **_):
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    monkeypatch.setattr(ensemble, "many_on_cores", second_is_interrupted)
+    net = ffnn.Network((4, 7, NET.sizes[-1]), output=NET.output)  # that no other test has
+    try:
+        with pytest.warns(UserWarning, match="interrupted"):
+            fit_many(net=net)
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert not compiled
 
 
 def test_progress(capsys):

@@ -493,3 +493,9 @@ def test_real_quantities_beat_the_mean_predictor(name, sizes):
     net = ffnn.Network(sizes, activation="tanh")
     result = fit(net=net, data=(x, y), optimizer=optax.adam(1e-2), batch_size=20, epochs=60)
     assert result.history.loss[-1] < 0.7 * sizes[-1]
+
+
+def test_a_fit_under_debug_nans():
+    with jax.debug_nans(True):
+        result = fit(optimizer=optax.sgd(0.123), epochs=3)
+    assert len(result.history.loss) == 3

@@ -4,7 +4,8 @@
 
 XLA on a CPU splits a large operation between the cores; small ones follow each other on one core,
 and the others have nothing to do. A compiled program that several threads call runs in all of them
-at once. Where C does not divide M, copies of the last member fill up the last share.
+at once. C is ⌈M / m⌉ for the least m with no more shares than cores. Where it does not divide M,
+copies of the last member fill up the last share.
 """
 
 import itertools
@@ -43,7 +44,7 @@ class Shares(NamedTuple):
 
 
 def shares_for(net: Network, members: int, arrays: Any) -> int:
-    """In how many shares the members are trained: as many as cores, and no more than members.
+    """In how many shares the members are trained: at most one a core, and each has members.
 
     Not where an array of theirs lies on several devices, which then share the work.
 
@@ -62,7 +63,7 @@ def shares_for(net: Network, members: int, arrays: Any) -> int:
     several = any(len(t.sharding.device_set) > 1 for t in jax.tree.leaves(arrays))
     if several or jax.default_backend() != "cpu" or parameters > LARGEST:
         return 1
-    return min(_cores(), members)
+    return -(-members // -(-members // _cores()))
 
 
 def _cores() -> int:

@@ -42,7 +42,7 @@ from ffnn_jax.ensemble.inputs import (
 )
 from ffnn_jax.ensemble.members import compiled_many, group_size_for, start_many
 from ffnn_jax.ensemble.population import check_asked
-from ffnn_jax.epochs import Data, Row, Run, drive
+from ffnn_jax.epochs import Data, Row, Run, blank_after, drive
 from ffnn_jax.fitting import Fit, check_not_traced, check_stopping
 from ffnn_jax.history import History, history_of
 from ffnn_jax.network import Network, Params
@@ -94,6 +94,22 @@ class FitMany(NamedTuple):
         best = -1 if self.best_epoch is None else int(self.best_epoch[i])
         return Fit(params, history, state, None if best < 0 else best)
 
+    def best(self) -> int:
+        """The member whose `params` had the least loss, by validation or, without it, by training.
+
+        That is the loss of its best epoch with `patience`, and of its last otherwise.
+
+        Raises:
+          ValueError: no member has an epoch with a finite loss.
+        """
+        losses = self.history.validation_loss
+        losses = self.history.loss if losses is None else losses
+        epoch = self.epochs - 1 if self.best_epoch is None else self.best_epoch
+        of_params = [loss[e] if e >= 0 else np.nan for loss, e in zip(losses, epoch, strict=True)]
+        if not np.any(np.isfinite(of_params)):
+            raise ValueError("no member has an epoch with a finite loss")
+        return int(np.nanargmin(of_params))
+
 
 def fit_many(
     net: Network,
@@ -121,24 +137,13 @@ def fit_many(
     core that the process may run on has a share of the members, in a thread of its own; not of
     networks so large that XLA keeps the cores busy by itself.
 
-    With `Plan(implementation="pallas")` a whole epoch of each network is one program of one kernel,
-    its parameters on the chip from step to step; the order of the examples and the losses are the
-    same up to rounding, and the states go on without it. It takes float32 networks of at most 64
-    inputs, units and outputs, relu or tanh, softmax with cross_entropy or linear with
-    squared_error; batches of at most 64, no dropout; `loss` as the objective, accumulate 1, no mesh
-    axis `data`; and as optimizer, with learning_rates, `optax.sgd`, `optax.adam`, or such as
-    `functools.partial(optax.sgd, momentum=0.9)`: what an optax optimizer computes cannot be seen
-    from outside. How many layers fit is in `kernels/population_limits.py`: in JAX's default
-    precision and 64 wide 4 with SGD, 3 with momentum, 2 with Adam. Rows of x, and of a y of
-    numbers, are copied once an epoch with zeros up to 16, 32 or 64 columns: of data that all
-    members share, once for all.
-
     Args:
       net: the network; with an `implementation` in its plan as above.
       data: (x, y) for all members, x (N, n_0); or for each its own, x (M, N, n_0), with M leading
         in y too.
       keys: (M,) PRNG keys, as from `jax.random.split(key, M)`. Keys of JAX's rbg draw otherwise
-        under `jax.vmap` than alone: with them a member is not what `fit` gives.
+        under `jax.vmap` than alone: with them a member is not what `fit` gives, and another on
+        another number of cores.
       optimizer: an optax optimizer; or with learning_rates a function of the rate that makes one,
         such as `optax.adam`. A new function is a new compilation.
       batch_size: B, 1 ≤ B ≤ N.
@@ -174,6 +179,18 @@ def fit_many(
       NotImplementedError: the kernel is asked for and does not take this, with the reason.
       ProcessError: the processes of the mesh differ in what they give, or one has ended.
 
+    With `Plan(implementation="pallas")` a whole epoch of each network is one program of one kernel,
+    its parameters on the chip from step to step; the order of the examples and the losses are the
+    same up to rounding, and the states go on without it. It takes float32 networks of at most 64
+    inputs, units and outputs, relu or tanh, softmax with cross_entropy or linear with
+    squared_error; batches of at most 64, no dropout; `loss` as the objective, accumulate 1, no mesh
+    axis `data`; and as optimizer, with learning_rates, `optax.sgd`, `optax.adam`, or such as
+    `functools.partial(optax.sgd, momentum=0.9)`: what an optax optimizer computes cannot be seen
+    from outside. How many layers fit is in `kernels/population_limits.py`: in JAX's default
+    precision and 64 wide 4 with SGD, 3 with momentum, 2 with Adam. Rows of x, and of a y of
+    numbers, are copied once an epoch with zeros up to 16, 32 or 64 columns: of data that all
+    members share, once for all.
+
     Example:
       Four learning rates at once, and the best of them:
 
@@ -184,8 +201,7 @@ def fit_many(
       >>> many = ffnn.fit_many(net, train, keys=jax.random.split(jax.random.key(0), 4),
       ...                      optimizer=optax.adam, learning_rates=np.logspace(-4, -1, 4),
       ...                      batch_size=16, epochs=40, validation=held_out, patience=5)
-      >>> best = np.nanmin(many.history.validation_loss, axis=1).argmin()
-      >>> many.member(best).params[0].W.shape
+      >>> many.member(many.best()).params[0].W.shape
       (16, 4)
     """
     network.check_network(net)
@@ -252,18 +268,18 @@ def _on_cores(net, recipe, members, each, shared, stopping, group_size):
     shares = shares_for(net, members, (each, shared))
     parts = (each,) if shares == 1 else divided(each, shares)
     group_size = group_size or group_size_for(net, -(-members // shares))
+    runs = tuple(run for run, *_ in parts)
+    one = (lambda parts: parts[0]) if shares == 1 else joined.lower(runs, members).compile()
 
     def call(runs, count):
         now = [(run, *rest) for run, (_, *rest) in zip(runs.parts, parts, strict=True)]
         shown = many_on_cores(net, recipe, now, shared, stopping, count, group_size)
         after, rows, taken = zip(*shown, strict=True)
+        rows = [blank_after(of_share, end) for of_share, end in zip(rows, taken, strict=True)]
         rows = jax.tree.map(lambda *t: np.concatenate(t, axis=1)[:, :members], *rows)
         return Shares(after), rows, max(map(int, taken))
 
-    def whole(runs):
-        return runs.parts[0] if shares == 1 else joined(runs.parts, members)
-
-    return Shares(tuple(run for run, *_ in parts)), call, whole
+    return Shares(runs), call, lambda runs: one(runs.parts)
 
 
 def _on_places(given, mesh, layout, net, recipe, members, each, shared, stopping, group_size):
@@ -287,7 +303,8 @@ def _on_places(given, mesh, layout, net, recipe, members, each, shared, stopping
         runs, rows, taken = program(runs, count)
         with on(layout):
             stopped, rows, taken = on_host((runs.stopped, rows, taken))
-        rows = jax.tree.map(lambda t: t[:, :members], rows)
+        ends = np.repeat(taken, len(stopped) // len(taken))  # of the place of each member
+        rows = jax.tree.map(lambda t: t[:, :members], blank_after(rows, ends))
         return runs._replace(stopped=stopped), rows, np.max(taken)
 
     def whole(runs):
