@@ -9,10 +9,19 @@ import numpy as np
 import optax
 import pytest
 import sweep_checks
-from cases import ACTIVATIONS, BATCHES, NETWORKS, ROUNDING, assert_close, examples, name_of
+from cases import (
+    ACTIVATIONS,
+    BATCHES,
+    DTYPES,
+    NETWORKS,
+    ROUNDING,
+    assert_close,
+    examples,
+    name_of,
+)
 
 import ffnn_jax as ffnn
-from ffnn_jax import batches, classes, dense
+from ffnn_jax import batches, classes, dense, sweep
 from ffnn_jax.tiny import tiny_dot
 
 DEEP = (5, 6, 6, 4, 6, 6, 6, 3)
@@ -35,6 +44,20 @@ def blocks_of_4(monkeypatch):
 
 def with_plan(net, **options):
     return ffnn.Network(net.sizes, net.activation, net.output, net.loss, ffnn.Plan(**options))
+
+
+# h computed again, or kept beside a -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_where_h_is_computed_again(activation, dtype, monkeypatch):
+    """The networks of the other tests are small; here nothing is, and the gradients are the same."""
+    monkeypatch.setattr(sweep, "LARGE", -1)
+    net = ffnn.Network((5, 7, 9, 3), activation, "softmax")  # that no other test has
+    point = examples(net, dtype=dtype, classes=True)
+    tolerance = 1e-13 if dtype == "float64" else ROUNDING[dtype]
+    sweep_checks.check_loss_gradients(ffnn, net, point, tolerance, weighted=True)
 
 
 # Tiny products -----------------------------------------------------------------------------------
