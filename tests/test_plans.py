@@ -52,7 +52,7 @@ def with_plan(net, **options):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_where_h_is_computed_again(activation, dtype, monkeypatch):
-    """The networks of the other tests are small; here nothing is, and the gradients are the same."""
+    """The networks of the other tests are small; here none is."""
     monkeypatch.setattr(sweep, "LARGE", -1)
     net = ffnn.Network((5, 7, 9, 3), activation, "softmax")  # that no other test has
     point = examples(net, dtype=dtype, classes=True)
