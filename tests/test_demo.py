@@ -59,12 +59,25 @@ def test_interrupted(monkeypatch, capsys):
 
 
 def test_output_that_nobody_reads():
-    """As in `python -m ffnn_jax demo | head -1`: no traceback."""
-    program = "import sys; from ffnn_jax import cli; sys.exit(cli.main(['demo', '--quick']))"
-    command, pipe = [sys.executable, "-c", program], subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
-        process.stdout.readline()
+    """As in `python -m ffnn_jax demo | head -1`: no traceback, with more to print at the end."""
+    program = """
+import sys
+from ffnn_jax.cli import commands
+
+def demo(**_):
+    print("read", flush=True)
+    input()
+    print("not read")
+
+commands.run_demo = demo
+sys.exit(commands.main(["demo"]))
+"""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", program], **pipes, text=True) as process:
+        assert process.stdout.readline() == "read\n"
         process.stdout.close()
+        process.stdin.write("\n")
+        process.stdin.flush()
         assert process.stderr.read() == ""
         assert process.wait(timeout=120) == 1
 
