@@ -1,5 +1,6 @@
 """The demonstration and the command line, as a newcomer runs them."""
 
+import os
 import subprocess
 import sys
 
@@ -72,8 +73,9 @@ def demo(**_):
 commands.run_demo = demo
 sys.exit(commands.main(["demo"]))
 """
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen([sys.executable, "-c", program], **pipes, text=True) as process:
+    options = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | {"text": True}
+    options["env"] = os.environ | {"PYTHONUNBUFFERED": ""}
+    with subprocess.Popen([sys.executable, "-c", program], **options) as process:
         assert process.stdout.readline() == "read\n"
         process.stdout.close()
         process.stdin.write("\n")
