@@ -142,7 +142,8 @@ $(cksum <"$ROOT/pyproject.toml")
       case $installed in "$state"*) contents="$contents ${installed#"$state"}" ;; esac # pip removes nothing
       say "installing ffnn_jax[$extras]${*:+ with $*} (the first time takes a minute or more)"
       : >"$dir/ffnn-unfinished" || die "cannot write to $dir"
-      "$dir/bin/python" -m pip install --no-input --disable-pip-version-check \
+      # --no-compile: Python compiles what is imported when it is; most of the files never are
+      "$dir/bin/python" -m pip install --no-input --disable-pip-version-check --no-compile \
         -e "${ROOT}[$extras]" ${requirements[@]+"${requirements[@]}"} >"$dir/ffnn-install.log" 2>&1 || {
         # pip gave up by itself: what was there before still works; killed: nobody knows
         [ $? -gt 128 ] || rm -f "$dir/ffnn-unfinished"

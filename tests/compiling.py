@@ -2,11 +2,12 @@
 
 Most of the time of the tests is the compiler's, so they ask little of it. A program that was
 compiled once, in any test, process or run, comes from .pytest_cache. LLVM does not optimize the
-machine code, and jax 0.10 makes the code of each operation by its older, quicker way.
+machine code, which is made in one piece, not in parts for many threads, and jax 0.10 makes the code
+of each operation by its older, quicker way.
 
 Code as a user's, compiled anew, is had by FFNN_TESTS=optimized for a whole run, of which .ci/run
 has one, and by `as_for_a_user` for a process that a test starts. With the mark `optimized` LLVM
-optimizes in one test; its programs are kept all the same, and jax 0.10 makes them the older way.
+optimizes in one test; its programs are kept all the same, and made with the same flags.
 
 The text of a kept program has the names (XLA's op_name) of the function that was compiled first:
 a test that reads them sets jax_compilation_cache_include_metadata_in_key.
@@ -22,7 +23,13 @@ import jax
 OPTIMIZED = os.environ.get("FFNN_TESTS") == "optimized"
 PROGRAMS = pathlib.Path(__file__).parents[1] / ".pytest_cache" / "d" / "programs"  # as pytest's own
 KEPT = 2**30  # bytes of programs: when there are more, all are forgotten
+ONE_PIECE = "--xla_cpu_parallel_codegen_split_count=1"
 OLDER_WAY = "--xla_cpu_use_fusion_emitters=false"
+FLAGS = {  # by the version of JAX: one that does not know a flag ends
+    (0, 10): (ONE_PIECE, OLDER_WAY),
+    (0, 11): (ONE_PIECE,),
+    (0, 12): (ONE_PIECE,),
+}
 # Of a file that another process is writing or has removed: the program is compiled, as without it.
 UNREADABLE = ",".join(
     f"ignore:Error {doing} persistent compilation cache entry" for doing in ("reading", "writing")
@@ -54,8 +61,8 @@ def little() -> None:
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
     add("PYTHONWARNINGS", ",", UNREADABLE)
-    if jax.__version_info__[:2] == (0, 10):  # others may not know the flag
-        add("XLA_FLAGS", " ", OLDER_WAY)
+    for flag in FLAGS.get(jax.__version_info__[:2], ()):
+        add("XLA_FLAGS", " ", flag)
 
 
 def add(name: str, separator: str, words: str) -> None:
@@ -73,8 +80,9 @@ def as_for_a_user(**more: str) -> dict[str, str]:
     """
     quick = [name.upper() for name in QUICK]
     environment = {name: value for name, value in os.environ.items() if name not in quick}
-    flags = environment.pop("XLA_FLAGS", "").replace(OLDER_WAY, "").strip()
-    return environment | ({"XLA_FLAGS": flags} if flags else {}) | more
+    ours = (ONE_PIECE, OLDER_WAY)
+    flags = [flag for flag in environment.pop("XLA_FLAGS", "").split() if flag not in ours]
+    return environment | ({"XLA_FLAGS": " ".join(flags)} if flags else {}) | more
 
 
 def forget_if_many() -> None:

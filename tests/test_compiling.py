@@ -61,7 +61,8 @@ def test_as_for_a_user(monkeypatch):
     kept = {"XLA_FLAGS": "--xla_dump_to=a", "JAX_PLATFORMS": "cpu"}
     for name, value in kept.items():
         monkeypatch.setenv(name, value)
-    compiling.add("XLA_FLAGS", " ", compiling.OLDER_WAY)
+    for flag in (compiling.ONE_PIECE, compiling.OLDER_WAY):
+        compiling.add("XLA_FLAGS", " ", flag)
     for name in compiling.QUICK:
         monkeypatch.setenv(name.upper(), "something")
     found = compiling.as_for_a_user(ONE="1")

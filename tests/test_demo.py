@@ -1,5 +1,6 @@
 """The demonstration and the command line, as a newcomer runs them."""
 
+import os
 import subprocess
 import sys
 
@@ -59,12 +60,26 @@ def test_interrupted(monkeypatch, capsys):
 
 
 def test_output_that_nobody_reads():
-    """As in `python -m ffnn_jax demo | head -1`: no traceback."""
-    program = "import sys; from ffnn_jax import cli; sys.exit(cli.main(['demo', '--quick']))"
-    command, pipe = [sys.executable, "-c", program], subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
-        process.stdout.readline()
+    """As in `python -m ffnn_jax demo | head -1`: no traceback, with more to print at the end."""
+    program = """
+import sys
+from ffnn_jax.cli import commands
+
+def demo(**_):
+    print("read", flush=True)
+    input()
+    print("not read")
+
+commands.run_demo = demo
+sys.exit(commands.main(["demo"]))
+"""
+    options = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | {"text": True}
+    options["env"] = os.environ | {"PYTHONUNBUFFERED": ""}
+    with subprocess.Popen([sys.executable, "-c", program], **options) as process:
+        assert process.stdout.readline() == "read\n"
         process.stdout.close()
+        process.stdin.write("\n")
+        process.stdin.flush()
         assert process.stderr.read() == ""
         assert process.wait(timeout=120) == 1
 

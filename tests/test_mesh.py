@@ -187,8 +187,17 @@ def test_fit_on_data_that_are_split(axis_type, batch_size):
 
 
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
-@pytest.mark.parametrize("layers", [(0,), (0, 2), (2,), (0, 1, 2)], ids=str)
-@pytest.mark.parametrize("g", ["relu", "tanh"])
+@pytest.mark.parametrize(
+    ("layers", "g"),
+    [
+        ((0,), ("relu", "tanh")),
+        ((0, 2), ("tanh", "relu")),
+        ((2,), ("tanh", "relu")),
+        ((2,), ("relu", "tanh")),
+        ((0, 1, 2), ("relu", "tanh")),
+    ],
+    ids=str,
+)
 def test_data_and_model_split(axis_type, layers, g):
     """Some W_k split by rows over `model`, the batch over `data`, where jax.grad itself runs."""
     net = ffnn.Network((4, 8, 6, 2), activation=g, output="softmax")

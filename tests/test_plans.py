@@ -359,7 +359,7 @@ def test_class_blocks_need_less_memory():
 
 def test_right_under_every_transform(blocks_of_4):
     plan = ffnn.Plan(class_blocks=True, keep_every=2)
-    net = ffnn.Network((5, 6, 6, 6, 11), activation="gelu", output="softmax", plan=plan)
+    net = ffnn.Network((5, 6, 6, 11), activation="gelu", output="softmax", plan=plan)
     point = examples(net, classes=True)
     report = ffnn.check_gradients(ffnn.loss, (net, point.params, point.x, point.y), argnums=(1, 2))
     assert report.ok, str(report)

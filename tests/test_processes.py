@@ -465,7 +465,7 @@ def test_alone_there_is_nobody_to_ask():
 
 
 def begin(*words, stdout):
-    environment = as_for_a_user(PYTHONPATH=str(ROOT))
+    environment = as_for_a_user(PYTHONPATH=str(ROOT), JAX_DISABLE_MOST_OPTIMIZATIONS="1")
     environment.pop("XLA_FLAGS", None)
     return subprocess.Popen(
         [sys.executable, *map(str, words)],

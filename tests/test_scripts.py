@@ -176,26 +176,29 @@ def test_options_of_bench(option, status):
     assert "--quick" in done.stdout or "--quik is no option" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
+def test_help():
+    """Of one script after the other, in one process."""
+    scripts = [
         "scripts/agreement.py",
         "scripts/bench_tables.py",
         "scripts/fashion_mnist.py",
         "benchmarks/memory.py",
-    ],
-)
-def test_help(script):
-    done = subprocess.run(
-        [sys.executable, script, "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0
-    assert "--" in done.stdout
+    ]
+    program = """
+import contextlib, io, json, pathlib, runpy, sys
+def said(script):
+    sys.argv, out = [script, "--help"], io.StringIO()
+    sys.path.insert(0, str(pathlib.Path(script).parent))
+    with contextlib.redirect_stdout(out):
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as end:
+            return end.code, out.getvalue()
+print(json.dumps([said(script) for script in sys.argv[1:]]))
+"""
+    for status, text in last_line("-c", program, *scripts):
+        assert status == 0
+        assert "--" in text
 
 
 def test_private_digits():
