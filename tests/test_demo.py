@@ -47,7 +47,7 @@ def test_a_wrong_gradient_would_be_shown(monkeypatch):
 def test_no_scikit_learn(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     assert cli.main(["demo"]) == 1
-    assert "pip install scikit-learn" in capsys.readouterr().err
+    assert "pip install 'ffnn_jax[data]'" in capsys.readouterr().err
 
 
 def test_interrupted(monkeypatch, capsys):
