@@ -8,7 +8,6 @@ at once. C is ⌈M / m⌉ for the least m with no more shares than cores. Where 
 copies of the last member fill up the last share.
 """
 
-import itertools
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ffnn_jax.ensemble.members import compiled_many
+from ffnn_jax.ensemble.members import compiled_many, parameter_count
 from ffnn_jax.epochs import Data, Row, Run, Stopping
 from ffnn_jax.network import Network
 from ffnn_jax.recipe import Recipe
@@ -59,9 +58,8 @@ def shares_for(net: Network, members: int, arrays: Any) -> int:
       784-1000-500-10           1024    4    0.99     0.99
       2048-…-2048-1000          1024    4    1.04     1.03
     """
-    parameters = sum(n * (m + 1) for m, n in itertools.pairwise(net.sizes))
     several = any(len(t.sharding.device_set) > 1 for t in jax.tree.leaves(arrays))
-    if several or jax.default_backend() != "cpu" or parameters > LARGEST:
+    if several or jax.default_backend() != "cpu" or parameter_count(net) > LARGEST:
         return 1
     return -(-members // -(-members // _cores()))
 

@@ -16,6 +16,11 @@ from ffnn_jax.sharding.placement import MEMBER, constrained
 from ffnn_jax.training import init_state
 
 
+def parameter_count(net: Network) -> int:
+    """How many numbers all W_k and b_k have."""
+    return sum(n * (m + 1) for m, n in itertools.pairwise(net.sizes))
+
+
 def group_size_for(net: Network, members: int) -> int:
     """How many of the members of a place: all on an accelerator and where they are tiny; else few.
 
@@ -31,7 +36,7 @@ def group_size_for(net: Network, members: int) -> int:
     One network's step is mostly the start of small operations, which all members share; once the
     parameters of a group and their moments outgrow the cache there is nothing to share.
     """
-    parameters = sum(n * (m + 1) for m, n in itertools.pairwise(net.sizes))
+    parameters = parameter_count(net)
     if jax.default_backend() != "cpu" or parameters < 3000:
         return members
     return 8 if parameters < 50_000 else 1
